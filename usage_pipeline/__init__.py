@@ -1,0 +1,1 @@
+"""Getting what vendors say you used into one table that can be trusted."""

@@ -1,0 +1,73 @@
+"""UTC days, and the clock as a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+Clock = Callable[[], datetime]
+"""Tells the present as an aware UTC datetime. Only the entry points make a real one."""
+
+DAY = timedelta(days=1)
+
+
+def midnight(day: date) -> datetime:
+    """The first instant of a UTC day."""
+    return datetime.combine(day, time(), UTC)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Days:
+    """A range of UTC days, both ends included."""
+
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(f"the range ends on {self.last}, before it starts on {self.first}")
+
+    @property
+    def start(self) -> datetime:
+        """First instant of the range."""
+        return midnight(self.first)
+
+    @property
+    def end(self) -> datetime:
+        """First instant after the range."""
+        return midnight(self.last) + DAY
+
+    def __iter__(self) -> Iterator[date]:
+        return (self.first + timedelta(days=n) for n in range(len(self)))
+
+    def __len__(self) -> int:
+        return (self.last - self.first).days + 1
+
+    def __contains__(self, day: object) -> bool:
+        return isinstance(day, date) and self.first <= day <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
+
+    def split(self, most: int | None) -> Iterator[Days]:
+        """The range cut into ranges of at most `most` days; None leaves it whole."""
+        step = most or len(self)
+        for n in range(0, len(self), step):
+            first = self.first + timedelta(days=n)
+            yield Days(first, min(first + timedelta(days=step - 1), self.last))
+
+    @staticmethod
+    def runs(days: Iterable[date]) -> Iterator[Days]:
+        """Sorted days, gathered into ranges without gaps."""
+        first = last = None
+        for day in days:
+            if first is None or last is None:
+                first = last = day
+            elif day == last + DAY:
+                last = day
+            else:
+                yield Days(first, last)
+                first = last = day
+        if first is not None and last is not None:
+            yield Days(first, last)

@@ -1,0 +1,135 @@
+"""Reading answers strictly: what does not fit is refused with its path, what is unknown is never dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import msgspec
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from usage_pipeline.contract.answer import Answer
+from usage_pipeline.contract.errors import PayloadError
+
+Json = Any
+NUMBERS = (int, Decimal)
+NAMES = ((bool, "a boolean"), (NUMBERS, "a number"), (str, "text"), (list, "an array"), (dict, "an object"))
+PLAIN = {str, bool, type(None)}
+
+# Fractions are taken from the text, so that no digit is lost in a double.
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def json(answer: Answer) -> Json:
+    """The body as JSON: integers as int, fractions as Decimal."""
+    try:
+        return _DECODER.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
+        raise PayloadError("$", f"not JSON ({error}); it begins {answer.body[:80]!r}") from None
+
+
+def xml(answer: Answer) -> Element:
+    """The root element of an XML body; entities, DTDs and external references are refused."""
+    try:
+        root: Element = fromstring(answer.body, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        raise PayloadError("/", f"not acceptable XML ({error}); it begins {answer.body[:80]!r}") from None
+    return root
+
+
+def name(value: Json) -> str:
+    """A value's JSON type, for people."""
+    if value is None:
+        return "null"
+    for kind, called in NAMES:
+        if isinstance(value, kind):
+            return called
+    return type(value).__name__
+
+
+def is_number(value: Json) -> bool:
+    return isinstance(value, NUMBERS) and not isinstance(value, bool)
+
+
+def _expect(value: Json, kind: type, path: str, wanted: str) -> Json:
+    if not isinstance(value, kind):
+        raise PayloadError(path, f"expected {wanted}, found {name(value)}")
+    return value
+
+
+def obj(value: Json, path: str) -> dict[str, Json]:
+    """The value, which must be an object."""
+    found: dict[str, Json] = _expect(value, dict, path, "an object")
+    return found
+
+
+def array(value: Json, path: str) -> list[Json]:
+    """The value, which must be an array."""
+    found: list[Json] = _expect(value, list, path, "an array")
+    return found
+
+
+def text(value: Json, path: str) -> str:
+    """The value, which must be text."""
+    found: str = _expect(value, str, path, "text")
+    return found
+
+
+def member(value: Json, key: str, path: str = "$") -> Json:
+    """A member that the vendor documents as always there."""
+    if key not in obj(value, path):
+        raise PayloadError(path, f"'{key}' is missing")
+    return value[key]
+
+
+def _numbers(value: Json, path: str) -> Iterator[str]:
+    if is_number(value):
+        yield path
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _numbers(inner, f"{path}[{index}]")
+
+
+def refuse_unknown_numbers(value: Mapping[str, Json], known: Collection[str], path: str) -> None:
+    """Refuse a number under a key that the vendor module neither reads nor lists as ignored."""
+    for key in value:
+        if key in known:
+            continue
+        for place in _numbers(value[key], f"{path}.{key}"):
+            raise PayloadError(place, "an unknown number: the vendor module neither reads it nor lists it as ignored")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """An array of objects in an answer, and where it stands. `known` are the fields that somebody reads or ignores."""
+
+    answer: Answer
+    items: list[dict[str, Json]]
+    path: str
+
+    def at(self, index: int, key: str) -> str:
+        return f"{self.path}[{index}].{key}"
+
+    def column(self, key: str) -> list[Json]:
+        """One field of every record; None where a record lacks it."""
+        return [item.get(key) for item in self.items]
+
+
+def records(answer: Answer, value: Json, path: str, known: Collection[str]) -> Records:
+    """Check that `value` is an array of objects without unknown numbers."""
+    items = array(value, path)
+    if set(map(type, items)) - {dict}:
+        index = next(i for i, item in enumerate(items) if not isinstance(item, dict))
+        raise PayloadError(f"{path}[{index}]", f"expected an object, found {name(items[index])}")
+    unknown = set().union(*items) - set(known)
+    if any(set(map(type, (item.get(key) for item in items))) - PLAIN for key in unknown):
+        for index, item in enumerate(items):
+            refuse_unknown_numbers(item, known, f"{path}[{index}]")
+    return Records(answer, items, path)

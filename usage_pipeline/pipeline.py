@@ -1,0 +1,192 @@
+"""One endpoint's way from the vendor to the table: wires vendors, kit and stages for Dagster and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usage_pipeline import config, kit, stages
+from usage_pipeline.contract.errors import NotAvailableError, UsageError
+from usage_pipeline.contract.schema import State
+from usage_pipeline.contract.time import DAY, Clock, Days
+from usage_pipeline.contract.vendor import Account, Endpoint, History
+from usage_pipeline.vendors.registry import VENDORS
+
+if TYPE_CHECKING:
+    from usage_pipeline.stages.land import Landed
+
+NOT_CAPTURED = "not captured on the day, and the vendor tells only the present"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where things are kept and what the outside is: the only way to the clock, the environment and the disk."""
+
+    home: Path
+    root: str
+    clock: Clock
+    sleep: Callable[[float], None]
+    environment: Mapping[str, str]
+
+
+def place(environment: Mapping[str, str], clock: Clock, sleep: Callable[[float], None]) -> Place:
+    """The place that the environment names: USAGE_PIPELINE_HOME, and USAGE_PIPELINE_LAKE for an object store."""
+    home = Path(environment.get(config.HOME_VARIABLE) or "data").absolute()
+    return Place(home, environment.get(config.LAKE_VARIABLE) or str(home), clock, sleep, environment)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of some days of one endpoint.
+
+    `states` holds every day that was touched, `rows` and `failures` what was loaded and what went wrong, by day.
+    """
+
+    account: str
+    endpoint: str
+    states: dict[date, State] = field(default_factory=dict)
+    rows: dict[date, int] = field(default_factory=dict)
+    failures: dict[date, UsageError] = field(default_factory=dict)
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+
+    @property
+    def told(self) -> list[date]:
+        """The days whose newest answers are in the table."""
+        known = {State.COMPLETE, State.PROVISIONAL, State.EMPTY}
+        return sorted(day for day, state in self.states.items() if state in known and day not in self.failures)
+
+
+def endpoint_of(account: Account, slug: str) -> Endpoint:
+    return VENDORS[account.vendor].endpoint(slug)
+
+
+def capture(place: Place, account: Account, slug: str, days: Days) -> tuple[list[Landed], int]:
+    """Ask the vendor for the days, and keep the answers; also the number of retries."""
+    vendor = VENDORS[account.vendor]
+    with _client(place, account) as client:
+        landed = stages.land.land(
+            vendor.endpoint(slug),
+            account,
+            days,
+            ask=client.ask,
+            store=stages.raw.store(place.root),
+            clock=place.clock,
+            concurrency=vendor.concurrency,
+        )
+        return landed, client.retries
+
+
+def check(place: Place, account: Account, slug: str) -> None:
+    """Send the endpoint's first request for a single day, and keep nothing. Raises UsageError saying what to do."""
+    endpoint = endpoint_of(account, slug)
+    today = place.clock().date()
+    day = today if endpoint.history is History.SNAPSHOT else today - DAY
+    with _client(place, account) as client:
+        for request in islice(endpoint.requests(account, Days(day, day)), 1):
+            client.ask(request)
+
+
+def _client(place: Place, account: Account) -> kit.http.Client:
+    vendor = VENDORS[account.vendor]
+    return kit.http.Client(
+        account.base_url,
+        auth=vendor.auth(account, config.secrets(account, place.environment), place.clock),
+        explain=vendor.explain,
+        clock=place.clock,
+        sleep=place.sleep,
+        reset_headers=vendor.reset_headers,
+        rate=vendor.rate,
+        ca_bundle=account.options.get("ca_bundle"),
+        concurrency=vendor.concurrency,
+    )
+
+
+def pull(place: Place, account: Account, slug: str, days: Days) -> Outcome:
+    """Ask for the days and load what came. What failed is in the outcome, and in `coverage`."""
+    try:
+        landed, retries = capture(place, account, slug, days)
+    except UsageError as error:
+        return load(place, account, slug, only=(), failed=dict.fromkeys(_asked(place, days), error))
+    failed = {day: piece.error for piece in landed for day in piece.days if piece.error}
+    fresh = [day for piece in landed if not piece.error for day in piece.days]
+    asked = {*fresh, *failed}
+    kept = [day for day in _asked(place, days) if day not in asked]
+    outcome = load(place, account, slug, only=(*fresh, *kept), failed=failed)
+    outcome.requests = sum(piece.requests for piece in landed)
+    outcome.bytes = sum(piece.bytes for piece in landed)
+    outcome.retries = retries
+    return outcome
+
+
+def replay(place: Place, account: Account, slug: str, days: Days) -> Outcome:
+    """Load the days again from the raw answers, asking no vendor."""
+    return load(place, account, slug, only=tuple(_asked(place, days)), failed={})
+
+
+def _asked(place: Place, days: Days) -> list[date]:
+    """The days that have begun."""
+    today = place.clock().date()
+    return [day for day in days if day <= today]
+
+
+def load(
+    place: Place,
+    account: Account,
+    slug: str,
+    *,
+    only: tuple[date, ...],
+    failed: Mapping[date, UsageError],
+) -> Outcome:
+    """Load `only` these days from the raw answers, and write down what is known of them and of the `failed` ones."""
+    endpoint = endpoint_of(account, slug)
+    lake = stages.lake.Lake(place.root)
+    store = stages.raw.store(place.root)
+    outcome = Outcome(account.name, slug)
+    outcome.failures |= {day: error for day, error in failed.items() if not isinstance(error, NotAvailableError)}
+    now = place.clock()
+    for span in Days.runs(sorted(only)):
+        told = stages.replay.tell(store, endpoint, account, span)
+        stages.load.usage(lake, endpoint, account, told)
+        stages.load.companions(lake, endpoint, account, told)
+        gone = [day for day in span if day not in told.fetched and day not in told.refused]
+        unavailable = dict.fromkeys(gone, NOT_CAPTURED) if endpoint.history is History.SNAPSHOT else {}
+        states = stages.load.coverage(lake, endpoint, account, told=told, failed={}, unavailable=unavailable, now=now)
+        outcome.states |= states
+        outcome.failures |= told.refused
+        outcome.failures |= {
+            day: UsageError("; ".join(f"{part}: {why}" for part, why in parts.items()))
+            for day, parts in told.missing.items()
+            if parts
+        }
+        outcome.rows |= stages.load.counts(endpoint, told.rows)
+    if failed:
+        nothing = stages.replay.Told(stages.normalise.SCHEMA.empty_table())
+        outcome.states |= stages.load.coverage(
+            lake,
+            endpoint,
+            account,
+            told=nothing,
+            failed={day: str(error) for day, error in outcome.failures.items() if day in failed},
+            unavailable={day: str(error) for day, error in failed.items() if isinstance(error, NotAvailableError)},
+            now=now,
+        )
+    return outcome
+
+
+def publish(place: Place) -> Path:
+    """Make the warehouse show the tables as they are now."""
+    return stages.publish.publish(stages.lake.Lake(place.root), place.home, VENDORS.values())
+
+
+def compact(place: Place) -> tuple[int, int]:
+    """Gather small files, publish, and remove what was replaced long ago; how many files fewer, and how many removed."""
+    lake = stages.lake.Lake(place.root)
+    gathered = stages.compact.compact(lake, place.clock().date())
+    publish(place)
+    return gathered, stages.compact.clean(lake)

@@ -1,0 +1,21 @@
+"""What is the same for all vendors, in the order in which data takes it: land, normalise, load, publish, compact.
+
+Submodules load on first use (`stages.load` brings pyarrow and deltalake): Dagster reads definitions at every start.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from usage_pipeline.stages import compact, lake, land, load, normalise, publish, raw, replay
+
+__all__ = ["compact", "lake", "land", "load", "normalise", "publish", "raw", "replay"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in __all__:
+        raise AttributeError(name)
+    return importlib.import_module(f"{__name__}.{name}")

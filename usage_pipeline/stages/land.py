@@ -1,0 +1,96 @@
+"""Land: ask the vendor, and keep every answer before anybody reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from obstore.store import ObjectStore
+
+from usage_pipeline.contract.answer import Answer, Landing, Request
+from usage_pipeline.contract.errors import PayloadError, UsageError
+from usage_pipeline.contract.time import Clock, Days
+from usage_pipeline.contract.vendor import Account, Endpoint, History
+from usage_pipeline.stages import raw
+
+MOST_PAGES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What came of asking for some days: where the answers are kept, or why there are none."""
+
+    days: Days
+    requests: int
+    bytes: int
+    error: UsageError | None = None
+
+
+def land(
+    endpoint: Endpoint,
+    account: Account,
+    days: Days,
+    *,
+    ask: Callable[[Request], Answer],
+    store: ObjectStore,
+    clock: Clock,
+    concurrency: int = 4,
+) -> list[Landed]:
+    """Ask for every day of the range, in the fewest requests that the endpoint allows, some at once.
+
+    A piece of the range that fails does not keep the others from landing. A snapshot is asked for only where the
+    range holds the present day: what the vendor says now is never kept as another day's answer.
+    """
+    now = clock()
+    today = now.date()
+    if endpoint.history is History.SNAPSHOT:
+        pieces = [Days(today, today)] if today in days else []
+    elif days.first > today:
+        pieces = []
+    else:
+        pieces = list(Days(days.first, min(days.last, today)).split(endpoint.max_days))
+
+    def one(piece: Days) -> Landed:
+        return _piece(endpoint, account, piece, ask=ask, store=store, now=now)
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        return list(pool.map(one, pieces))
+
+
+def _piece(
+    endpoint: Endpoint,
+    account: Account,
+    days: Days,
+    *,
+    ask: Callable[[Request], Answer],
+    store: ObjectStore,
+    now: datetime,
+) -> Landed:
+    answers: list[Answer] = []
+    problem: UsageError | None = None
+    try:
+        for request in endpoint.requests(account, days):
+            for answer in _pages(endpoint, request, ask):
+                answers.append(answer)  # noqa: PERF402 - what came before a failing page is kept too
+    except UsageError as error:
+        problem = error
+        answers += [error.answer] if error.answer else []
+    landing = Landing(account.vendor, account.name, endpoint.slug, days, tuple(answers), now, account.options)
+    if answers or not problem:
+        raw.write(store, landing, error=str(problem or ""))
+    return Landed(days, len(answers), sum(len(answer.body) for answer in answers), problem)
+
+
+def _pages(endpoint: Endpoint, request: Request, ask: Callable[[Request], Answer]) -> Iterator[Answer]:
+    """One answer, and those that it says follow it."""
+    asked: set[Request] = set()
+    onward: Request | None = request
+    while onward:
+        if onward in asked or len(asked) >= MOST_PAGES:
+            raise PayloadError("$", f"the pages of {request.path} never end: {onward.params} comes again")
+        asked.add(onward)
+        answer = ask(onward)
+        yield answer
+        onward = endpoint.follow(answer) if endpoint.follow else None

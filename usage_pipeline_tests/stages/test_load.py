@@ -1,0 +1,192 @@
+"""Loading: what replaces what, what stays, and what coverage says of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from usage_pipeline import stages
+from usage_pipeline.contract.errors import PayloadError
+from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, USAGE, State, Table
+from usage_pipeline_tests.stages.invented import ACCOUNT, SNAPSHOT, WINDOW, Bench, at, days_of, on
+
+MARCH = on("2026-03-01", "2026-03-03")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, answer=lambda request: {str(day): day.day for day in days_of(request)})
+
+
+def rows(bench: Bench, table: Table = USAGE) -> list[dict[str, Any]]:
+    found = bench.lake.find(table)
+    assert found
+    kept: list[dict[str, Any]] = found.to_pyarrow_table().to_pylist()
+    return kept
+
+
+def values(bench: Bench) -> dict[str, int]:
+    return {str(row["usage_date"]): int(row["value"]) for row in rows(bench) if row["role"] == "consumed"}
+
+
+def coverage(bench: Bench) -> dict[str, tuple[str, int, str]]:
+    return {str(row["usage_date"]): (row["state"], row["rows"], row["reason"]) for row in rows(bench, COVERAGE)}
+
+
+def test_a_second_load_replaces_its_days_and_no_others(bench: Bench) -> None:
+    bench.pull(WINDOW, MARCH)
+    bench.now += timedelta(hours=1)
+    bench.answer = lambda request: {str(day): 50 for day in days_of(request)}
+    bench.pull(WINDOW, on("2026-03-02"))
+    assert values(bench) == {"2026-03-01": 1, "2026-03-02": 50, "2026-03-03": 3}
+
+
+def test_an_empty_answer_withdraws_what_was_there(bench: Bench) -> None:
+    bench.pull(WINDOW, MARCH)
+    bench.now += timedelta(hours=1)
+    bench.answer = lambda _request: {"2026-03-01": 1}
+    states = bench.pull(WINDOW, MARCH)
+    assert values(bench) == {"2026-03-01": 1}
+    assert list(states.values()) == [State.COMPLETE, State.EMPTY, State.EMPTY]
+
+
+def test_accounts_do_not_touch_each_other(bench: Bench) -> None:
+    bench.pull(WINDOW, MARCH)
+    other = replace(ACCOUNT, name="beta")
+    bench.load(WINDOW, MARCH, account=other)
+    assert len(rows(bench)) == 3
+
+
+def test_what_may_still_change_is_provisional(bench: Bench) -> None:
+    """It is 18 March, noon, and a day settles two days after its end: 15 March did, 16 March did not."""
+    states = bench.pull(WINDOW, on("2026-03-15", "2026-03-18"))
+    assert [states[date(2026, 3, day)] for day in (15, 16, 17, 18)] == [State.COMPLETE] + 3 * [State.PROVISIONAL]
+    assert {str(row["usage_date"]): row["is_final"] for row in rows(bench)} == {
+        "2026-03-15": True, "2026-03-16": False, "2026-03-17": False, "2026-03-18": False,
+    }  # fmt: skip
+
+
+def test_a_refused_answer_leaves_the_table_as_it_was_and_stays_in_raw(bench: Bench) -> None:
+    bench.pull(WINDOW, MARCH)
+    before = rows(bench)
+    bench.now += timedelta(hours=1)
+    bench.answer = lambda _request: {"2026-03-01": "many"}
+    bench.pull(WINDOW, MARCH)
+    assert rows(bench) == before
+    assert len(list(bench.home.rglob("receipt.json"))) == 2
+    assert {state for state, *_ in coverage(bench).values()} == {State.COMPLETE}
+    assert "$[0].things: expected a number, found text" in coverage(bench)["2026-03-02"][2]
+
+
+def test_a_day_that_only_ever_failed_is_failed(bench: Bench) -> None:
+    bench.answer = lambda _request: {"2026-03-01": None}
+    bench.pull(WINDOW, MARCH)
+    state, count, reason = coverage(bench)["2026-03-03"]
+    assert (state, count) == (State.FAILED, 0)
+    assert "found null" in reason
+    assert bench.lake.find(USAGE) is None
+
+
+def test_a_failed_attempt_leaves_a_known_day_known(bench: Bench) -> None:
+    bench.pull(WINDOW, MARCH)
+    nothing = stages.replay.Told(stages.normalise.SCHEMA.empty_table())
+    stages.load.coverage(
+        bench.lake, WINDOW, ACCOUNT, told=nothing, unavailable={}, now=bench.now,
+        failed={date(2026, 3, 2): "busy", date(2026, 3, 9): "busy"},
+    )  # fmt: skip
+    assert coverage(bench)["2026-03-02"] == (State.COMPLETE, 1, "busy")
+    assert coverage(bench)["2026-03-09"] == (State.FAILED, 0, "busy")
+
+
+def test_readings_of_a_snapshot_stand_side_by_side(bench: Bench) -> None:
+    for hour, used in ((9, 5), (15, 8)):
+        bench.now = at("2026-03-18", hour)
+        bench.answer = lambda _request, used=used: {"used": used}
+        bench.pull(SNAPSHOT, on("2026-03-18"))
+    assert sorted((row["period_end"].hour, int(row["value"])) for row in rows(bench)) == [(9, 5), (15, 8)]
+
+
+def test_a_reading_at_midnight_belongs_to_the_capture_of_its_day(bench: Bench) -> None:
+    """The meter read at 00:00 reports on the day before; loading that day again must not lose it."""
+    bench.answer = lambda _request: {"used": 1}
+    for now in (at("2026-03-17", 12), at("2026-03-18", 0)):
+        bench.now = now
+        bench.pull(SNAPSHOT, on(str(now.date())))
+    assert [str(row["usage_date"]) for row in rows(bench)] == ["2026-03-17", "2026-03-17"]
+    bench.load(SNAPSHOT, on("2026-03-17"))
+    assert len(rows(bench)) == 2
+    bench.load(SNAPSHOT, on("2026-03-18"))
+    assert len(rows(bench)) == 2
+
+
+@pytest.mark.parametrize("order", [(16, 17, 18), (18, 17, 16), (17, 18, 16)])
+def test_the_newest_projection_stands_in_any_order_of_loads(
+    bench: Bench, order: tuple[int, ...]
+) -> None:
+    for day in (16, 17, 18):
+        bench.now = at(f"2026-03-{day}")
+        bench.answer = lambda _request, day=day: {"used": day, "ahead": 10 * day}
+        bench.land(SNAPSHOT, on(f"2026-03-{day}"))
+    for day in order:
+        bench.load(SNAPSHOT, on(f"2026-03-{day}"))
+    (projection,) = [row for row in rows(bench) if row["role"] == "projected"]
+    assert (int(projection["value"]), str(projection["usage_date"])) == (180, "2026-03-31")
+    assert values(bench) == {"2026-03-16": 16, "2026-03-17": 17, "2026-03-18": 18}
+
+
+def test_a_projection_that_is_no_longer_made_stays_as_last_made(bench: Bench) -> None:
+    bench.now = at("2026-03-17")
+    bench.answer = lambda _request: {"used": 1, "ahead": 9}
+    bench.pull(SNAPSHOT, on("2026-03-17"))
+    bench.now = at("2026-03-18")
+    bench.answer = lambda _request: {"used": 2}
+    bench.pull(SNAPSHOT, on("2026-03-18"))
+    assert [int(row["value"]) for row in rows(bench) if row["role"] == "projected"] == [9]
+
+
+def test_a_missing_part_is_failed_and_named(bench: Bench) -> None:
+    bench.answer = lambda _request: {"used": 0}
+    states = bench.pull(SNAPSHOT, on("2026-03-18"))
+    assert states == {date(2026, 3, 18): State.FAILED}
+    assert coverage(bench)["2026-03-18"] == (State.FAILED, 1, "part x: absent from the answer")
+
+
+def test_one_refused_reading_does_not_cost_the_day_s_others(bench: Bench) -> None:
+    bench.now = at("2026-03-18", 9)
+    bench.answer = lambda _request: {"used": 5}
+    bench.pull(SNAPSHOT, on("2026-03-18"))
+    bench.now = at("2026-03-18", 10)
+    bench.answer = lambda _request: b"<html>"
+    bench.pull(SNAPSHOT, on("2026-03-18"))
+    assert values(bench) == {"2026-03-18": 5}
+    state, _, reason = coverage(bench)["2026-03-18"]
+    assert state == State.COMPLETE
+    assert "not JSON" in reason
+
+
+def test_billing_periods_are_kept_once(bench: Bench) -> None:
+    for day in (17, 18):
+        bench.now = at(f"2026-03-{day}")
+        bench.answer = lambda _request: {"used": 1}
+        bench.pull(SNAPSHOT, on(f"2026-03-{day}"))
+    (period,) = rows(bench, BILLING_PERIODS)
+    assert (str(period["period_start"].date()), str(period["period_end"].date())) == ("2026-03-01", "2026-04-01")
+    assert period["fetched_at"] == at("2026-03-18")
+
+
+def test_two_rows_with_one_key_are_refused(bench: Bench) -> None:
+    body = json.dumps({"2026-03-01": 1}).encode()
+    twice = replace(
+        WINDOW,
+        normalise=lambda landing: replace(WINDOW.normalise(landing), usage=WINDOW.normalise(landing).usage * 2),
+    )
+    bench.answer = lambda _request: body
+    bench.land(WINDOW, on("2026-03-01"))
+    told = stages.replay.tell(bench.store, twice, ACCOUNT, on("2026-03-01"))
+    assert isinstance(told.refused[date(2026, 3, 1)], PayloadError)
+    assert "told twice" in str(told.refused[date(2026, 3, 1)])

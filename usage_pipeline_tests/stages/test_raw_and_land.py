@@ -1,0 +1,115 @@
+"""Raw answers: byte for byte, with receipts, and nothing asked that cannot be told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from usage_pipeline import stages
+from usage_pipeline.contract.answer import Request
+from usage_pipeline.contract.errors import PayloadError, TransientError
+from usage_pipeline_tests.stages.invented import ACCOUNT, SNAPSHOT, WINDOW, Bench, days_of, on
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, answer=lambda request: {str(day): 1 for day in days_of(request)})
+
+
+def test_a_body_is_kept_byte_for_byte_with_its_receipt(bench: Bench) -> None:
+    bench.answer = lambda _request: b'{ "2026-03-01" :  1.50 }\n'
+    bench.land(WINDOW, on("2026-03-01"))
+    (body,) = bench.home.rglob("*.json.zst")
+    assert zstandard.ZstdDecompressor().decompress(body.read_bytes()) == b'{ "2026-03-01" :  1.50 }\n'
+    receipt = json.loads((body.parent / "receipt.json").read_text())
+    (answer,) = receipt["answers"]
+    assert (receipt["first"], receipt["last"], receipt["options"]) == ("2026-03-01", "2026-03-01", {"colour": "red"})
+    # sha256sum of the 25 bytes above
+    assert answer["sha256"] == hashlib.sha256(b'{ "2026-03-01" :  1.50 }\n').hexdigest()
+    assert (answer["status"], answer["bytes"], answer["path"]) == (200, 25, "/usage")
+    assert answer["params"] == [["from", "2026-03-01"], ["to", "2026-03-01"]]
+
+
+def test_a_landing_reads_back_as_it_was(bench: Bench) -> None:
+    bench.land(WINDOW, on("2026-03-01", "2026-03-03"))
+    (reference,) = stages.raw.find(bench.store, "invented", "acme", "window", on("2026-03-02"))
+    landing = stages.raw.read(bench.store, reference)
+    assert landing.days == on("2026-03-01", "2026-03-03")
+    assert landing.options == ACCOUNT.options
+    assert [answer.request for answer in landing.answers] == bench.asked
+    assert landing.answers[0].fetched_at == bench.now
+
+
+def test_a_changed_body_is_refused(bench: Bench) -> None:
+    bench.land(WINDOW, on("2026-03-01"))
+    (body,) = bench.home.rglob("*.json.zst")
+    body.write_bytes(zstandard.ZstdCompressor().compress(b'{"2026-03-01": 2}'))
+    (reference,) = stages.raw.find(bench.store, "invented", "acme", "window", on("2026-03-01"))
+    with pytest.raises(stages.raw.CorruptError, match="the hash differs"):
+        stages.raw.read(bench.store, reference)
+
+
+def test_a_landing_without_its_receipt_does_not_exist(bench: Bench) -> None:
+    bench.land(WINDOW, on("2026-03-01"))
+    next(bench.home.rglob("receipt.json")).unlink()
+    assert stages.raw.find(bench.store, "invented", "acme", "window", on("2026-03-01")) == []
+
+
+def test_a_range_is_asked_in_the_fewest_legal_pieces_and_never_beyond_today(bench: Bench) -> None:
+    landed = bench.land(WINDOW, on("2026-02-26", "2026-03-31"))
+    # 26 February to 18 March, today, are 21 days: pieces of 10, 10 and 1.
+    assert sorted(str(days_of(request)) for request in bench.asked) == [
+        "2026-02-26 to 2026-03-07", "2026-03-08 to 2026-03-17", "2026-03-18",
+    ]  # fmt: skip
+    assert [len(piece.days) for piece in landed] == [10, 10, 1]
+
+
+def test_a_piece_that_fails_lets_the_others_land(bench: Bench) -> None:
+    def answer(request: Request) -> Any:
+        days = days_of(request)
+        return TransientError("busy") if date(2026, 3, 10) in days else {str(day): 1 for day in days}
+
+    bench.answer = answer
+    landed = bench.land(WINDOW, on("2026-02-26", "2026-03-18"))
+    assert [str(piece.error or "") for piece in landed] == ["", "busy", ""]
+    assert len(list(bench.home.rglob("receipt.json"))) == 2
+
+
+def test_the_answer_of_a_failure_is_kept_but_never_read(bench: Bench) -> None:
+    error = PayloadError("$", "too large")
+    error.answer = replace(bench.ask(Request("/x", (("from", "2026-03-01"), ("to", "2026-03-01")))), status=500)
+    bench.answer = lambda _request: error
+    bench.land(WINDOW, on("2026-03-01"))
+    (failure,) = bench.home.rglob("failure.json")
+    assert json.loads(failure.read_text())["error"] == "$: too large"
+    assert stages.raw.find(bench.store, "invented", "acme", "window", on("2026-03-01")) == []
+
+
+def test_a_snapshot_is_asked_for_today_only(bench: Bench) -> None:
+    bench.answer = lambda _request: {"used": 1}
+    assert bench.land(SNAPSHOT, on("2026-03-01", "2026-03-17")) == []
+    assert bench.land(SNAPSHOT, on("2026-03-19")) == []
+    assert bench.asked == []
+    (landed,) = bench.land(SNAPSHOT, on("2026-03-01", "2026-03-31"))
+    assert landed.days == on("2026-03-18")
+
+
+def test_pages_are_followed_and_a_loop_is_found(bench: Bench) -> None:
+    def request(page: int) -> Request:
+        return Request("/usage", (("from", "2026-03-01"), ("to", "2026-03-01"), ("page", str(page))))
+
+    first = Request("/usage", (("from", "2026-03-01"), ("to", "2026-03-01")))
+    onward = {first: request(2), request(2): request(3)}
+    paged = replace(WINDOW, follow=lambda answer: onward.get(answer.request))
+    (landed,) = bench.land(paged, on("2026-03-01"))
+    assert landed.requests == 3
+    endless = replace(WINDOW, follow=lambda _answer: request(2))
+    (landed,) = bench.land(endless, on("2026-03-01"))
+    assert "never end" in str(landed.error)
