@@ -1,0 +1,262 @@
+"""accounts.yaml: which accounts to read. Wrong parts are named with file, line, key and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from usage_pipeline.contract.errors import ConfigurationError
+from usage_pipeline.contract.vendor import Account, Vendor
+from usage_pipeline.vendors.registry import VENDORS
+
+ACCOUNTS_VARIABLE = "USAGE_PIPELINE_ACCOUNTS"
+HOME_VARIABLE = "USAGE_PIPELINE_HOME"
+LAKE_VARIABLE = "USAGE_PIPELINE_LAKE"
+
+SANDBOX_ACCOUNTS = Path(__file__).parent / "sandbox" / "accounts.yaml"
+"""Accounts of the sandbox at its usual address: what there is to see before anything is configured."""
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+Path_ = tuple[str | int, ...]
+
+
+class Entry(BaseModel):
+    """One account as written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$", description="Unique name of the account: a-z, 0-9 and -")
+    vendor: str = Field(description="Which vendor's API to read")
+    base_url: str | None = Field(None, description="Address of the API; the vendor's public one where there is one")
+    start_date: date = Field(description="First UTC day of interest")
+    credentials: dict[str, str] = Field(default_factory=dict, description="Names of secrets, each as ${VARIABLE}")
+    endpoints: list[str] | None = Field(None, description="Endpoints to read; the vendor's default set when left out")
+    options: dict[str, Any] = Field(default_factory=dict, description="What only this vendor knows")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A mistake in accounts.yaml."""
+
+    file: str
+    line: int
+    key: str
+    text: str
+    account: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.key}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The accounts that are right, and what is wrong with the others."""
+
+    accounts: tuple[Account, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def account(self, name: str) -> Account:
+        """The account of that name. Raises ConfigurationError where there is none, or a wrong one."""
+        for account in self.accounts:
+            if account.name == name:
+                return account
+        wrong = [str(problem) for problem in self.problems if problem.account in {name, None}]
+        if wrong:
+            raise ConfigurationError("\n".join(wrong))
+        names = ", ".join(account.name for account in self.accounts) or "none"
+        raise ConfigurationError(f"there is no account '{name}'; configured are: {names}")
+
+
+def find(environment: Mapping[str, str]) -> Path:
+    """The accounts file: the one that the environment names, else ./accounts.yaml, else the sandbox's."""
+    named = environment.get(ACCOUNTS_VARIABLE)
+    if named:
+        return Path(named)
+    own = Path("accounts.yaml")
+    return own if own.exists() else SANDBOX_ACCOUNTS
+
+
+class _Mistake(Exception):
+    def __init__(self, where: Path_, text: str) -> None:
+        super().__init__(text)
+        self.where = where
+        self.text = text
+
+
+def read(file: Path) -> Configuration:
+    """Read accounts.yaml. Raises ConfigurationError where it cannot be read at all."""
+    try:
+        text = file.read_text("utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}. Write it, or name another in {ACCOUNTS_VARIABLE}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: not UTF-8 text ({error.reason})") from None
+    return parse(text, str(file))
+
+
+def parse(text: str, file: str) -> Configuration:
+    """What a text in the format of accounts.yaml configures."""
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        body = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigurationError(f"{file}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigurationError(f"{file}: not YAML: {error}") from None
+    if not isinstance(body, dict) or not isinstance(body.get("accounts"), list):
+        raise ConfigurationError(f"{file}:1: accounts: a list of accounts must stand under this key")
+    accounts: list[Account] = []
+    problems: list[Problem] = []
+    for key in body.keys() - {"accounts"}:
+        problems.append(_problem(file, root, (key,), f"unknown; allowed is: accounts", None))
+    names: set[str] = set()
+    for index, entry in enumerate(body["accounts"]):
+        name = entry.get("name") if isinstance(entry, dict) and isinstance(entry.get("name"), str) else None
+        try:
+            account = _account(entry)
+            if account.name in names:
+                raise _Mistake(("name",), f"'{account.name}' is the name of another account; names are unique")
+            names.add(account.name)
+            accounts.append(account)
+        except ValidationError as errors:
+            for error in errors.errors():
+                problems.append(_problem(file, root, ("accounts", index, *error["loc"]), _said(error), name))
+        except _Mistake as mistake:
+            problems.append(_problem(file, root, ("accounts", index, *mistake.where), mistake.text, name))
+    return Configuration(tuple(accounts), tuple(problems))
+
+
+def _account(entry: Any) -> Account:
+    written = Entry.model_validate(entry)
+    vendor = VENDORS.get(written.vendor)
+    if vendor is None:
+        raise _Mistake(("vendor",), f"'{written.vendor}' is unknown; allowed are: {', '.join(VENDORS)}")
+    try:
+        options = vendor.options.model_validate(written.options).model_dump(mode="json")
+    except ValidationError as errors:
+        first = errors.errors()[0]
+        raise _Mistake(("options", *first["loc"]), _said(first, vendor.options)) from None
+    account = Account(
+        name=written.name,
+        vendor=vendor.slug,
+        base_url=_base_url(written.base_url, vendor),
+        start_date=written.start_date,
+        credentials=_credentials(written.credentials, vendor),
+        endpoints=_endpoints(written.endpoints, vendor),
+        options=options,
+    )
+    if vendor.check:
+        try:
+            vendor.check(account)
+        except ValueError as error:
+            raise _Mistake(("options",), str(error)) from None
+    return account
+
+
+def _base_url(written: str | None, vendor: Vendor) -> str:
+    url = written or vendor.base_url
+    if not url:
+        raise _Mistake(("base_url",), f"is missing: {vendor.title} has no public address")
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise _Mistake(("base_url",), f"'{url}' is no address; it begins with https:// and names a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise _Mistake(("base_url",), "holds more than scheme, host, port and path; secrets belong under credentials")
+    return url.rstrip("/")
+
+
+def _credentials(written: Mapping[str, str], vendor: Vendor) -> dict[str, str]:
+    found = {}
+    for name, reference in written.items():
+        matched = VARIABLE.fullmatch(reference)
+        if not matched:
+            raise _Mistake(("credentials", name), "must be ${VARIABLE}: secrets live in the environment, not in this file")
+        found[name] = matched[1]
+    if frozenset(found) not in vendor.credentials:
+        allowed = " or ".join("{" + ", ".join(sorted(names)) + "}" if names else "none" for names in vendor.credentials)
+        given = ", ".join(sorted(found)) or "none"
+        raise _Mistake(("credentials",), f"{vendor.title} needs {allowed}; given: {given}")
+    return found
+
+
+def _endpoints(written: list[str] | None, vendor: Vendor) -> tuple[str, ...]:
+    slugs = [endpoint.slug for endpoint in vendor.endpoints]
+    if written is None:
+        return tuple(endpoint.slug for endpoint in vendor.endpoints if endpoint.default)
+    for index, slug in enumerate(written):
+        if slug not in slugs:
+            raise _Mistake(("endpoints", index), f"'{slug}' is unknown; allowed are: {', '.join(slugs)}")
+    if not written:
+        raise _Mistake(("endpoints",), f"is empty; allowed are: {', '.join(slugs)}")
+    return tuple(dict.fromkeys(written))
+
+
+def _said(error: Any, model: type[BaseModel] = Entry) -> str:
+    if error["type"] == "extra_forbidden":
+        return f"unknown; allowed are: {', '.join(model.model_fields)}"
+    if error["type"] == "missing":
+        return "is missing"
+    return str(error["msg"])
+
+
+def _problem(file: str, root: yaml.Node, where: Path_, text: str, account: str | None) -> Problem:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
+    return Problem(file, _line(root, where), key, text, account)
+
+
+def _line(node: yaml.Node, where: Path_) -> int:
+    """The line of a key, or of what stands around it where it is missing."""
+    line = node.start_mark.line + 1
+    for part in where:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def secrets(account: Account, environment: Mapping[str, str]) -> dict[str, str]:
+    """The account's secrets, read where they are used. Raises ConfigurationError naming an unset variable."""
+    found = {}
+    for name, variable in account.credentials.items():
+        if not environment.get(variable):
+            raise ConfigurationError(f"account '{account.name}': the variable {variable} ({name}) is not set")
+        found[name] = environment[variable]
+    return found
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of accounts.yaml, for editors."""
+    models = tuple(
+        create_model(
+            f"{vendor.slug}_account",
+            __base__=Entry,
+            vendor=(Literal[vendor.slug], ...),  # type: ignore[valid-type]
+            endpoints=(list[Literal[tuple(e.slug for e in vendor.endpoints)]] | None, None),  # type: ignore[misc]
+            options=(vendor.options, Field(default_factory=dict)),
+        )
+        for vendor in VENDORS.values()
+    )
+    union: Any = models[0]
+    for model in models[1:]:
+        union |= model
+    document = create_model(
+        "accounts.yaml", __config__=ConfigDict(extra="forbid"), accounts=(list[union], Field(description="Accounts to read"))
+    )
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document.model_json_schema()}

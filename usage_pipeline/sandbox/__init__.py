@@ -1,0 +1,1 @@
+"""The vendors' APIs as local servers, for the demo and the tests."""

@@ -1,0 +1,61 @@
+"""What the tests that run over every vendor need: the sandbox, accounts on it, and the table without its accidents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from usage_pipeline import config, pipeline
+from usage_pipeline.contract.schema import USAGE, Table
+from usage_pipeline.contract.vendor import Account, Endpoint
+from usage_pipeline.sandbox import server
+from usage_pipeline.sandbox.world import World
+from usage_pipeline.stages.lake import Lake
+from usage_pipeline.vendors.registry import VENDORS
+from usage_pipeline_tests.conftest import TurnableClock, served
+
+ACCIDENTS = {"fetched_at", "response_id", "observed_at"}
+"""Columns that tell when a row was asked for, not what the vendor said; of snapshots `observed_at` is kept."""
+
+ENDPOINTS = [
+    pytest.param(vendor.slug, endpoint.slug, id=f"{vendor.slug}-{endpoint.slug}")
+    for vendor in VENDORS.values()
+    for endpoint in vendor.endpoints
+]
+
+
+def account(vendor: str, base: str) -> Account:
+    """The sandbox's account of a vendor, at another address, with every endpoint."""
+    found = next(one for one in config.read(config.SANDBOX_ACCOUNTS).accounts if one.vendor == vendor)
+    slugs = tuple(endpoint.slug for endpoint in VENDORS[vendor].endpoints)
+    return replace(found, base_url=f"{base}/{vendor}", endpoints=slugs)
+
+
+def endpoint(vendor: str, slug: str) -> Endpoint:
+    return VENDORS[vendor].endpoint(slug)
+
+
+@contextmanager
+def sandbox(clock: TurnableClock) -> Iterator[str]:
+    with served(server.app(World(clock))) as base:
+        yield base
+
+
+def place(home: Path, clock: TurnableClock) -> pipeline.Place:
+    environment = {config.HOME_VARIABLE: str(home), **server.environment()}
+    return pipeline.place(environment, clock, lambda _seconds: None)
+
+
+def table(home: Path, of: Table = USAGE, without: Sequence[str] = ()) -> list[dict[str, object]]:
+    """Every row of a table, in the order of its key."""
+    found = Lake(str(home)).find(of)
+    if found is None:
+        return []
+    rows: pa.Table = found.to_pyarrow_table().sort_by([(name, "ascending") for name in of.key])
+    kept: list[dict[str, object]] = rows.select([n for n in rows.column_names if n not in without]).to_pylist()
+    return kept

@@ -1,0 +1,522 @@
+"""LaunchDarkly: rows worked out by hand from the vendor's sample and rules."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from usage_pipeline.contract.answer import Answer, Landing
+from usage_pipeline.contract.errors import PayloadError
+from usage_pipeline.contract.time import Days
+from usage_pipeline.contract.vendor import Account
+from usage_pipeline.stages.normalise import usage
+from usage_pipeline.vendors.launchdarkly import LAUNCHDARKLY, SERIES, LaunchDarklyOptions
+from usage_pipeline_tests.conftest import NOW
+
+# The vendor's sample; its one metadata object does not explain its two series.
+SAMPLE = b'{"_links": {}, "metadata": [{}], "series": [{"0": 11, "1": 15, "time": 1677888000000}]}'
+SAMPLE_DAY = Days(date(2023, 3, 4), date(2023, 3, 4))
+MARCH_4, MARCH_5 = datetime(2023, 3, 4, tzinfo=UTC), datetime(2023, 3, 5, tzinfo=UTC)
+
+
+def account(**options: Any) -> Account:
+    complete = LaunchDarklyOptions(**options).model_dump()
+    return Account("main", "launchdarkly", "https://app.launchdarkly.com", date(2025, 1, 1), options=complete)
+
+
+def landing(
+    slug: str, bodies: Mapping[str, Any], days: Days, fetched_at: datetime = NOW, **options: Any
+) -> Landing:
+    """Answers to the endpoint's own requests; `bodies` maps the part of a request to its answer."""
+    asked = {request.part: request for request in LAUNCHDARKLY.endpoint(slug).requests(account(**options), days)}
+    answers = tuple(
+        Answer(
+            asked[part],
+            f"https://app.launchdarkly.com{asked[part].path}",
+            200,
+            {"content-type": "application/json"},
+            body if isinstance(body, bytes) else json.dumps(body).encode(),
+            fetched_at,
+        )
+        for part, body in bodies.items()
+    )
+    return Landing("launchdarkly", "main", slug, days, answers, fetched_at, account(**options).options)
+
+
+def rows(slug: str, bodies: Mapping[str, Any], days: Days = SAMPLE_DAY, **more: Any) -> list[dict[str, Any]]:
+    endpoint = LAUNCHDARKLY.endpoint(slug)
+    landed = landing(slug, bodies, days, **more)
+    found: list[dict[str, Any]] = usage(endpoint, landed, endpoint.normalise(landed)).to_pylist()
+    return found
+
+
+def body(series: list[dict[str, Any]], metadata: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+    return {"_links": {}, "metadata": [{}] if metadata is None else metadata, "series": series, **more}
+
+
+def ms(year: int, month: int, day: int) -> int:
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp()) * 1000
+
+
+def test_sample_with_an_unexplained_series_is_refused() -> None:
+    with pytest.raises(PayloadError, match="metadata explains 1") as refused:
+        rows("service_connections", {"incremental": SAMPLE})
+    assert refused.value.path == "$.series[0].1"
+
+
+@pytest.mark.parametrize("series", [one for one in SERIES if "incremental" in one.types], ids=lambda one: one.slug)
+def test_explained_sample_gives_the_day(series: Any) -> None:
+    explained = SAMPLE.replace(b', "1": 15', b"")
+    (row,) = rows(series.slug, {"incremental": explained})
+    assert row["metric"] == series.slug
+    assert row["value"] == 11
+    assert (row["role"], row["aggregation"], row["temporality"]) == ("consumed", "sum", "delta")
+    assert (row["unit"], row["breakdown"]) == (series.unit, "")
+    assert (row["period_start"], row["period_end"]) == (MARCH_4, MARCH_5)
+    assert row["usage_date"] == date(2023, 3, 4)
+    assert row["observed_at"] == NOW
+    assert row["is_final"]
+
+
+def test_running_totals_start_with_their_month() -> None:
+    days = Days(date(2026, 2, 27), date(2026, 3, 2))
+    points: list[dict[str, Any]] = [
+        {"time": ms(2026, 2, 27), "0": 90.5},
+        {"time": ms(2026, 2, 28), "0": 93},
+        {"time": ms(2026, 3, 1), "0": 2},
+    ]
+    found = rows("service_connections", {"month_to_date": body(points)}, days)
+    february, march = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
+    assert [(row["period_start"], row["period_end"], row["value"]) for row in found] == [
+        (february, datetime(2026, 2, 28, tzinfo=UTC), Decimal("90.5")),
+        (february, march, 93),
+        (march, datetime(2026, 3, 2, tzinfo=UTC), 2),
+    ]
+    assert {(row["aggregation"], row["temporality"]) for row in found} == {("sum", "cumulative")}
+    assert len({row["series_id"] for row in found}) == 1
+
+
+def test_rolling_counts_trail_thirty_days() -> None:
+    (row,) = rows("total_mau", {"rolling_30d": body([{"time": 1677888000000, "0": 11}])})
+    # 30 days that end with 4 March 2023: 28 of February less its first two, and 4 of March.
+    assert (row["period_start"], row["period_end"]) == (datetime(2023, 2, 3, tzinfo=UTC), MARCH_5)
+    assert (row["aggregation"], row["temporality"], row["unit"]) == ("distinct", "rolling", "Contexts")
+
+
+def test_averages_are_of_the_day() -> None:
+    (row,) = rows("observability_metrics", {"average": body([{"time": 1677888000, "0": 1.5}])})
+    assert (row["aggregation"], row["temporality"], row["value"]) == ("average", "delta", Decimal("1.5"))
+    assert (row["period_start"], row["period_end"]) == (MARCH_4, MARCH_5)
+
+
+@pytest.mark.parametrize(
+    ("now", "final"),
+    [
+        (datetime(2026, 3, 18, 12, tzinfo=UTC), {"2026-02-28": True, "2026-03-01": False, "2026-03-15": False}),
+        (datetime(2026, 4, 2, 23, 59, tzinfo=UTC), {"2026-02-28": True, "2026-03-01": False, "2026-03-15": False}),
+        (datetime(2026, 4, 3, tzinfo=UTC), {"2026-02-28": True, "2026-03-01": True, "2026-03-15": True}),
+    ],
+)
+def test_distinct_counts_stay_open_for_their_month(now: datetime, final: dict[str, bool]) -> None:
+    points = [{"time": ms(*map(int, day.split("-"))), "0": 1} for day in final]
+    days = Days(date(2026, 2, 28), date(2026, 3, 15))
+    for part in ("month_to_date", "rolling_30d"):
+        found = rows("total_mau", {part: body(points)}, days, fetched_at=now)
+        assert {str(row["usage_date"]): row["is_final"] for row in found} == final
+
+
+def test_counters_settle_after_two_days() -> None:
+    points = [{"time": ms(2026, 3, day), "0": day} for day in (15, 16, 18)]
+    found = rows("ai_runs", {"incremental": body(points)}, Days(date(2026, 3, 15), date(2026, 3, 18)))
+    # NOW is noon of 18 March: the 15th ended two and a half days ago, the 16th one and a half, the 18th is going on.
+    assert [row["is_final"] for row in found] == [True, False, False]
+
+
+def test_what_the_vendor_has_not_counted_yet_is_not_final() -> None:
+    points = [{"time": ms(2026, 3, day), "0": day} for day in (1, 2)]
+    days = Days(date(2026, 3, 1), date(2026, 3, 2))
+    late = body(points, dataThrough="2026-03-02T23:00:00Z", delayed=True)
+    assert [row["is_final"] for row in rows("warehouse_export", {"incremental": late}, days)] == [True, False]
+
+
+def test_a_day_or_series_that_is_absent_has_no_row() -> None:
+    days = Days(date(2026, 3, 1), date(2026, 3, 3))
+    split = {"service_connections": ["projectId"]}
+    points = [{"time": ms(2026, 3, 1), "0": 0, "1": 7}, {"time": ms(2026, 3, 3), "1": 8}]
+    told = body(points, [{"projectId": "a"}, {"projectId": "b"}])
+    found = rows("service_connections", {"incremental by projectId": told}, days, group_by=split)
+    assert [(row["usage_date"].day, dict(row["dimensions"])["project"], row["value"]) for row in found] == [
+        (1, "a", 0),
+        (1, "b", 7),
+        (3, "b", 8),
+    ]
+
+
+def test_empty_is_a_result() -> None:
+    assert rows("service_connections", {"incremental": body([])}) == []
+    assert rows("service_connections", {"incremental": body([], [])}) == []
+    split = {"total_mau": ["projectId"]}
+    assert rows("total_mau", {"month_to_date by projectId": body([])}, group_by=split) == []
+
+
+def test_a_series_alone_needs_no_explanation() -> None:
+    (row,) = rows("ai_runs", {"incremental": body([{"time": 1677888000000, "0": 11}], [])})
+    assert row["value"] == 11
+
+
+def test_series_ten_is_not_series_two() -> None:
+    metadata = [{"projectId": f"p{n}", "sdkAppId": f"a{n % 2}"} for n in range(12)]
+    point = {"time": 1677888000000, "10": 110, "2": 20, "11": 121, "0": 1}
+    split = {"service_connections": ["projectId", "sdkAppId"]}
+    found = rows("service_connections", {"incremental by projectId+sdkAppId": body([point], metadata)}, group_by=split)
+    assert {dict(row["dimensions"])["project"]: row["value"] for row in found} == {
+        "p10": 110,
+        "p2": 20,
+        "p11": 121,
+        "p0": 1,
+    }
+    assert {row["breakdown"] for row in found} == {"project+sdk_app"}
+    assert dict(found[0]["dimensions"]) == {"project": "p10", "sdk_app": "a0"}
+
+
+def test_grouped_sample() -> None:
+    # 1790812800000 is 2026-10-01, on which both applications were seen; the day after only one was.
+    metadata = [{"projectId": "5f...a1", "sdkAppId": "checkout-web"}, {"projectId": "5f...a1", "sdkAppId": "Unknown"}]
+    points = [{"time": 1790812800000, "0": 120, "1": 7}, {"time": 1790899200000, "0": 133}]
+    days = Days(date(2026, 10, 1), date(2026, 10, 2))
+    split = {"total_mau": ["projectId", "sdkAppId"]}
+    found = rows("total_mau", {"month_to_date by projectId+sdkAppId": body(points, metadata)}, days, group_by=split)
+    assert [(row["usage_date"].day, dict(row["dimensions"])["sdk_app"], row["value"]) for row in found] == [
+        (1, "checkout-web", 120),
+        (1, "Unknown", 7),
+        (2, "checkout-web", 133),
+    ]
+
+
+def test_numbering_does_not_name_the_series() -> None:
+    split = {"service_connections": ["projectId"]}
+    part = "incremental by projectId"
+    one = body([{"time": 1677888000000, "0": 1, "1": 2}], [{"projectId": "a"}, {"projectId": "b"}])
+    other = body([{"time": 1677888000000, "0": 2, "1": 1}], [{"projectId": "b"}, {"projectId": "a"}])
+    first, second = (rows("service_connections", {part: told}, group_by=split) for told in (one, other))
+    assert {row["series_id"]: row["value"] for row in first} == {row["series_id"]: row["value"] for row in second}
+
+
+def test_names_and_flags_are_read() -> None:
+    split = {"data_export_events": ["destinationId"]}
+    metadata: list[dict[str, Any]] = [
+        {"destinationId": "d1", "destinationName": "Lake", "destinationViewable": True, "destinationKind": "kinesis"},
+        {"destinationId": "hidden", "destinationName": "Unknown destination", "destinationViewable": False},
+        {"destinationId": "", "destinationName": "Unattributed"},
+    ]
+    told = body([{"time": 1677888000000, "0": 1, "1": 2, "2": 3}], metadata)
+    found = rows("data_export_events", {"incremental by destinationId": told}, group_by=split)
+    assert [dict(row["dimensions"]) for row in found] == [
+        {"destination": "d1"},
+        {"destination": "hidden"},
+        {"destination": ""},
+    ]
+    assert [dict(row["labels"]) for row in found] == [
+        {"destination_name": "Lake", "destination_viewable": "true", "destination_kind": "kinesis"},
+        {"destination_name": "Unknown destination", "destination_viewable": "false"},
+        {"destination_name": "Unattributed"},
+    ]
+
+
+def test_context_kind_splits_where_the_vendor_tells_it() -> None:
+    told = body([{"time": 1677888000000, "0": 5, "1": 2}], [{"contextKind": "user"}, {"contextKind": "org"}])
+    found = rows("total_contexts", {"month_to_date": told})
+    assert [(row["breakdown"], dict(row["dimensions"])) for row in found] == [
+        ("context_kind", {"context_kind": "user"}),
+        ("context_kind", {"context_kind": "org"}),
+    ]
+
+
+def test_booleans_are_texts() -> None:
+    split = {"total_mau": ["anonymousV2"]}
+    told = body([{"time": 1677888000000, "0": 5, "1": 2}], [{"anonymousV2": True}, {"anonymousV2": False}])
+    found = rows("total_mau", {"month_to_date by anonymousV2": told}, group_by=split)
+    assert [dict(row["dimensions"])["anonymous"] for row in found] == ["true", "false"]
+
+
+@pytest.mark.parametrize("metadata", [[{}], [{"projectID": "a"}], [{"environmentId": "a"}]])
+def test_a_dimension_that_is_missing_is_refused(metadata: list[dict[str, Any]]) -> None:
+    told = body([{"time": 1677888000000, "0": 5}], metadata)
+    with pytest.raises(PayloadError, match=r"\$.metadata\[0\]: .*projectId"):
+        rows("total_mau", {"month_to_date by projectId": told}, group_by={"total_mau": ["projectId"]})
+
+
+@pytest.mark.parametrize("told", ["1.677888e12", "1677888000000.0", "1677888000", "1677888000.0", "1677888000000"])
+def test_times_may_be_floats_and_seconds(told: str) -> None:
+    text = SAMPLE.replace(b', "1": 15', b"").replace(b"1677888000000", told.encode())
+    (row,) = rows("service_connections", {"incremental": text})
+    assert row["period_start"] == MARCH_4
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "1677888000001",
+        "1677888000000.4",
+        "1677888060",
+        "1677888000000000",
+        "-86400",
+        "1e999999",
+        '"2023"',
+        "null",
+        "true",
+    ],
+)
+def test_what_is_no_midnight_is_refused(told: str) -> None:
+    text = SAMPLE.replace(b', "1": 15', b"").replace(b"1677888000000", told.encode())
+    with pytest.raises(PayloadError) as refused:
+        rows("service_connections", {"incremental": text})
+    assert refused.value.path == "$.series[0].time"
+
+
+@pytest.mark.parametrize("day", [(2023, 3, 3), (2023, 3, 5), (2024, 3, 4)])
+def test_a_day_that_was_not_asked_for_is_refused(day: tuple[int, int, int]) -> None:
+    with pytest.raises(PayloadError, match="outside 2023-03-04"):
+        rows("total_mau", {"month_to_date": body([{"time": ms(*day), "0": 5}])})
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["0.1", "12345678901234567", "123456.789012345", "12345678.123456789", "1e3", "79228162514264337593543950335"],
+)
+def test_values_are_exact(told: str) -> None:
+    text = SAMPLE.replace(b', "1": 15', b"").replace(b"11", told.encode())
+    (row,) = rows("service_connections", {"incremental": text})
+    assert row["value"] == Decimal(told)
+
+
+@pytest.mark.parametrize("told", ["1234.5666666666666", "1e40", "1e999999", '"11"', "null", "true"])
+def test_a_value_that_does_not_fit_is_refused(told: str) -> None:
+    text = SAMPLE.replace(b', "1": 15', b"").replace(b"11", told.encode())
+    with pytest.raises(PayloadError) as refused:
+        rows("service_connections", {"incremental": text})
+    assert refused.value.path == "$.series[0].0"
+
+
+def test_fractions_of_a_count_are_refused() -> None:
+    with pytest.raises(PayloadError, match="fraction"):
+        rows("ai_runs", {"incremental": body([{"time": 1677888000000, "0": 1.5}])})
+    (row,) = rows("ai_runs", {"incremental": body([{"time": 1677888000000, "0": 2.0}])})
+    assert row["value"] == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        (body([], quota=5), "$.quota"),
+        (body([], projectedSeries=[{"time": 1677888000000, "0": 1}]), "$.projectedSeries[0].time"),
+        (body([], [{"share": 0.5}]), "$.metadata[0].share"),
+        (body([{"time": 1677888000000, "total": 1}]), "$.series[0].total"),
+        (body([{"time": 1677888000000, "00": 1}]), "$.series[0].00"),
+        (body([{"time": 1677888000000, "-1": 1}]), "$.series[0].-1"),
+        (body([{"0": 1}]), "$.series[0].time"),
+        (body([5]), "$.series[0]"),  # type: ignore[list-item]
+        ({"series": []}, "$"),
+        ({"metadata": [{}]}, "$"),
+        ([], "$"),
+        (body([], dataThrough="yesterday") | {"series": [{"time": 1677888000000, "0": 1}]}, "$.dataThrough"),
+    ],
+)
+def test_the_unknown_is_refused_with_its_place(told: Any, path: str) -> None:
+    with pytest.raises(PayloadError) as refused:
+        rows("ai_runs", {"incremental": told})
+    assert refused.value.path == path
+
+
+def test_unknown_texts_are_let_through() -> None:
+    told = body([{"time": 1677888000000, "0": 1}], [{"note": "new"}], delayed=False, hint="new")
+    (row,) = rows("ai_runs", {"incremental": told})
+    assert (row["breakdown"], row["labels"]) == ("", [])
+
+
+def test_one_total_told_twice_is_refused() -> None:
+    told = body([{"time": 1677888000000, "0": 1}, {"time": 1677888000000, "0": 1}])
+    with pytest.raises(PayloadError, match="told twice"):
+        rows("ai_runs", {"incremental": told})
+
+
+def test_the_projection_is_what_was_asked_for_and_what_is_to_come() -> None:
+    # Asked on 18 March for the 16th and 17th; the vendor projects the whole month.
+    days = Days(date(2026, 3, 16), date(2026, 3, 17))
+    whole = [{"time": ms(2026, 3, day), "0": 10 * day} for day in range(1, 32)]
+    found = rows("service_connections", {"month_to_date": body([whole[15], whole[16]], projectedSeries=whole)}, days)
+    projected = [row for row in found if row["role"] == "projected"]
+    assert [row["usage_date"].day for row in projected] == list(range(16, 32))
+    assert [row["value"] for row in projected] == [10 * day for day in range(16, 32)]
+    assert {row["period_start"] for row in projected} == {datetime(2026, 3, 1, tzinfo=UTC)}
+    assert projected[-1]["period_end"] == datetime(2026, 4, 1, tzinfo=UTC)
+    assert {(row["aggregation"], row["temporality"], row["unit"]) for row in projected} == {
+        ("sum", "cumulative", "Minutes")
+    }
+    assert not projected[-1]["is_final"]
+    assert len(found) == 16 + 2
+
+
+@pytest.mark.parametrize("day", [(2026, 2, 28), (2026, 4, 1)])
+def test_a_projection_beyond_the_month_is_refused(day: tuple[int, int, int]) -> None:
+    told = body([], projectedSeries=[{"time": ms(*day), "0": 1}])
+    with pytest.raises(PayloadError, match=r"\$.projectedSeries\[0\].time"):
+        rows("service_connections", {"month_to_date": told}, Days(date(2026, 3, 16), date(2026, 3, 17)))
+
+
+def test_the_projection_is_read_once() -> None:
+    days, split = Days(date(2026, 3, 17), date(2026, 3, 17)), {"service_connections": ["projectId"]}
+    ahead = {"projectedSeries": [{"time": ms(2026, 3, 18), "0": 9}]}
+    point = [{"time": ms(2026, 3, 17), "0": 5}]
+    bodies = {
+        "incremental": body(point, **ahead),
+        "incremental by projectId": body(point, [{"projectId": "a"}], **ahead),
+        "month_to_date": body(point, **ahead),
+    }
+    found = rows("service_connections", bodies, days, group_by=split)
+    assert [row["role"] for row in found].count("projected") == 1
+    assert len(found) == 4
+
+
+def test_requests_say_everything_they_mean() -> None:
+    days = Days(date(2026, 3, 1), date(2026, 3, 2))
+    split = account(group_by={"service_connections": ["projectId", "environmentId"]})
+    found = list(LAUNCHDARKLY.endpoint("service_connections").requests(split, days))
+    assert [request.part for request in found] == [
+        "incremental",
+        "incremental by projectId+environmentId",
+        "month_to_date",
+    ]
+    assert found[1].path == "/api/v2/usage/service-connections"
+    assert found[1].params == (
+        ("from", "1772323200000"),
+        ("to", "1772495999999"),
+        ("aggregationType", "incremental"),
+        ("granularity", "daily"),
+        ("groupBy", "projectId"),
+        ("groupBy", "environmentId"),
+    )
+    assert {request.headers for request in found} == {(("LD-API-Version", "beta"),)}
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [
+        "serverside_contexts",
+        "vega_ai",
+        "observability_errors",
+        "observability_logs",
+        "observability_metrics",
+        "observability_sessions",
+        "observability_traces",
+    ],
+)
+def test_some_paths_count_seconds(slug: str) -> None:
+    request = next(iter(LAUNCHDARKLY.endpoint(slug).requests(account(), Days(date(2026, 3, 1), date(2026, 3, 2)))))
+    assert request.params[:2] == (("from", "1772323200"), ("to", "1772495999"))
+
+
+def test_mau_is_asked_for_in_both_windows() -> None:
+    asked = LAUNCHDARKLY.endpoint("total_mau").requests(account(group_by={"total_mau": ["projectId"]}), SAMPLE_DAY)
+    assert [request.part for request in asked] == [
+        "month_to_date",
+        "month_to_date by projectId",
+        "rolling_30d",
+        "rolling_30d by projectId",
+    ]
+
+
+@pytest.mark.parametrize("length", [1, 365, 366, 731, 800])
+def test_long_ranges_are_cut_into_legal_ones(length: int) -> None:
+    endpoint = LAUNCHDARKLY.endpoint("service_connections")
+    days = Days(date(2024, 1, 1), date(2024, 1, 1) + timedelta(days=length - 1))
+    bounds = [
+        tuple(int(value) for _name, value in request.params[:2])
+        for piece in days.split(endpoint.max_days)
+        for request in endpoint.requests(account(), piece)
+        if request.part == "incremental"
+    ]
+    assert len(bounds) == -(-length // 365)
+    assert all(end - start < 365 * 86_400_000 for start, end in bounds)
+    assert [start for start, _end in bounds[1:]] == [end + 1 for _start, end in bounds[:-1]]
+    assert bounds[0][0] == 1704067200000
+    assert bounds[-1][1] == 1704067200000 + length * 86_400_000 - 1
+
+
+def test_only_the_billed_endpoints_are_asked_without_being_named() -> None:
+    assert [endpoint.slug for endpoint in LAUNCHDARKLY.endpoints if endpoint.default] == [
+        "service_connections",
+        "total_mau",
+    ]
+    assert len(LAUNCHDARKLY.endpoints) == 17
+
+
+def test_metrics_are_declared() -> None:
+    declared = {
+        (metric.role.value, metric.aggregation.value, metric.temporality.value, metric.unit)
+        for metric in LAUNCHDARKLY.endpoint("service_connections").metrics
+    }
+    assert declared == {
+        ("consumed", "sum", "delta", "Minutes"),
+        ("consumed", "sum", "cumulative", "Minutes"),
+        ("projected", "sum", "cumulative", "Minutes"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("group_by", "words"),
+    [
+        ({"total_mau": ["contextKind"]}, ["total_mau", "contextKind", "projectId", "anonymousV2"]),
+        ({"service_connections": ["sdkType"]}, ["service_connections", "sdkType", "relayVersion"]),
+        ({"data_export_events": ["projectId"]}, ["data_export_events", "projectId", "destinationId"]),
+        ({"vega_ai": ["projectId"]}, ["vega_ai", "projectId", "nothing"]),
+        ({"total_mau": ["projectId", "projectId"]}, ["total_mau", "projectId", "twice"]),
+        ({"mau": ["projectId"]}, ["mau", "service_connections"]),
+    ],
+)
+def test_groupings_that_are_not_offered_are_refused(group_by: dict[str, list[str]], words: list[str]) -> None:
+    assert LAUNCHDARKLY.check
+    with pytest.raises(ValueError, match="group_by") as refused:
+        LAUNCHDARKLY.check(account(group_by=group_by))
+    assert all(word in str(refused.value) for word in words)
+
+
+def test_groupings_that_are_offered_are_accepted() -> None:
+    assert LAUNCHDARKLY.check
+    LAUNCHDARKLY.check(account(group_by={series.slug: list(series.group_by) for series in SERIES}))
+
+
+def refusal(status: int, text: bytes) -> str:
+    request = next(iter(LAUNCHDARKLY.endpoint("total_mau").requests(account(), SAMPLE_DAY)))
+    return LAUNCHDARKLY.explain(Answer(request, "https://app.launchdarkly.com", status, {}, text, NOW))
+
+
+def test_errors_are_explained() -> None:
+    assert refusal(400, b'{"code": "invalid_request", "message": "Bad"}') == "invalid_request: Bad"
+    assert "access token" in refusal(401, b'{"code": "unauthorized", "message": "Invalid access token"}')
+    forbidden = refusal(403, b'{"code": "forbidden", "message": "Forbidden. Access denied."}')
+    assert forbidden.index("LD-API-Version") < forbidden.index("Reader") < forbidden.index("plan")
+    assert refusal(502, b"<html>bad gateway") == "<html>bad gateway"
+    assert refusal(500, b"[]") == "[]"
+
+
+def test_a_million_cells_take_about_a_second() -> None:
+    days = Days(date(2025, 1, 1), date(2025, 12, 31))
+    first, parts = ms(2025, 1, 1), 2740
+    cells = ",".join(f'"{n}":{n}.25' for n in range(parts))
+    points = ",".join(f'{{{cells},"time":{first + n * 86_400_000}}}' for n in range(365))
+    metadata = ",".join(f'{{"projectId":"p{n}"}}' for n in range(parts))
+    text = f'{{"_links":{{}},"metadata":[{metadata}],"series":[{points}]}}'.encode()
+    split = {"service_connections": ["projectId"]}
+    landed = landing("service_connections", {"incremental by projectId": text}, days, group_by=split)
+    began = time.process_time()
+    (block,) = LAUNCHDARKLY.endpoint("service_connections").normalise(landed).usage
+    spent = time.process_time() - began
+    assert len(block.values) == 365 * parts
+    assert spent < 6  # reading the JSON included, on a slow machine
