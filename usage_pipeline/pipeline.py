@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
@@ -43,7 +43,8 @@ def place(environment: Mapping[str, str], clock: Clock, sleep: Callable[[float],
 class Outcome:
     """What came of some days of one endpoint.
 
-    `states` holds every day that was touched, `rows` and `failures` what was loaded and what went wrong, by day.
+    `states` holds every day that was touched, `rows` and `failures` what was loaded and what went wrong, by day;
+    `landed` has the days that the vendor has just answered for.
     """
 
     account: str
@@ -51,6 +52,7 @@ class Outcome:
     states: dict[date, State] = field(default_factory=dict)
     rows: dict[date, int] = field(default_factory=dict)
     failures: dict[date, UsageError] = field(default_factory=dict)
+    landed: list[date] = field(default_factory=list)
     requests: int = 0
     retries: int = 0
     bytes: int = 0
@@ -60,6 +62,16 @@ class Outcome:
         """The days whose newest answers are in the table."""
         known = {State.COMPLETE, State.PROVISIONAL, State.EMPTY}
         return sorted(day for day, state in self.states.items() if state in known and day not in self.failures)
+
+    def add(self, pieces: Iterable[Landed]) -> None:
+        """Take in what came of asking."""
+        for piece in pieces:
+            self.requests += piece.requests
+            self.bytes += piece.bytes
+            if piece.error is None:
+                self.landed += piece.days
+            elif not isinstance(piece.error, NotAvailableError):
+                self.failures |= dict.fromkeys(piece.days, piece.error)
 
 
 def endpoint_of(account: Account, slug: str) -> Endpoint:
@@ -114,12 +126,9 @@ def pull(place: Place, account: Account, slug: str, days: Days) -> Outcome:
     except UsageError as error:
         return load(place, account, slug, only=(), failed=dict.fromkeys(_asked(place, days), error))
     failed = {day: piece.error for piece in landed for day in piece.days if piece.error}
-    fresh = [day for piece in landed if not piece.error for day in piece.days]
-    asked = {*fresh, *failed}
-    kept = [day for day in _asked(place, days) if day not in asked]
-    outcome = load(place, account, slug, only=(*fresh, *kept), failed=failed)
-    outcome.requests = sum(piece.requests for piece in landed)
-    outcome.bytes = sum(piece.bytes for piece in landed)
+    only = tuple(day for day in _asked(place, days) if day not in failed)
+    outcome = load(place, account, slug, only=only, failed=failed)
+    outcome.add(landed)
     outcome.retries = retries
     return outcome
 
@@ -185,7 +194,7 @@ def publish(place: Place) -> Path:
 
 
 def compact(place: Place) -> tuple[int, int]:
-    """Gather small files, publish, and remove what was replaced long ago; how many files fewer, and how many removed."""
+    """Gather small files, publish, and remove what was replaced long ago; the files fewer, and the files removed."""
     lake = stages.lake.Lake(place.root)
     gathered = stages.compact.compact(lake, place.clock().date())
     publish(place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Generator
 from datetime import datetime, timedelta
@@ -18,14 +17,9 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class HeaderAuth(httpx.Auth):
-    """One header with one value.
-
-    A value that no header can carry, such as one with a line break, is refused here: whoever sends it would quote it.
-    """
+    """One header with one value."""
 
     def __init__(self, name: str, value: str) -> None:
-        if not _fits_header(value):
-            raise CredentialsError(f"the credential for {name} holds spaces at its ends, line breaks or odd characters")
         self._name = name
         self._value = value
 
@@ -63,8 +57,7 @@ class ClientCredentials(httpx.Auth):
         self._token = ""
         self._renew_at: datetime | None = None
 
-    # Not `auth_flow`: closing this one frees the lock when a request fails, and `requires_response_body` would read
-    # the vendor's whole answer before the client can bound its size.
+    # Not `auth_flow`, which httpx wraps: this one is closed, and so the lock freed, when a request fails.
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         token = yield from self._current(request, stale=None)
         request.headers["Authorization"] = f"Bearer {token}"
@@ -80,7 +73,6 @@ class ClientCredentials(httpx.Auth):
         with self._lock:
             asked_at = self._clock()
             if self._renew_at is None or asked_at >= self._renew_at or self._token == stale:
-                self._renew_at = None
                 self._token, life = yield from self._grant(request)
                 self._renew_at = asked_at + life - min(life / 10, timedelta(seconds=30))
             return self._token
@@ -96,10 +88,9 @@ class ClientCredentials(httpx.Auth):
         token = body.get("access_token")
         if granted.is_success and isinstance(token, str) and _fits_header(token):
             return token, _life(body)
-        said = ", ".join(str(body[key])[:200] for key in ("error", "error_description") if body.get(key))
-        raise CredentialsError(
-            f"{granted.url} gave no access_token: status {granted.status_code}, {said or 'no reason given'}"
-        )
+        told = ", ".join(str(body[key]) for key in ("error", "error_description") if body.get(key))
+        said = told.replace(self._form["client_secret"], "***")[:300] or "no reason given"
+        raise CredentialsError(f"{granted.url} gave no access_token: status {granted.status_code}, {said}")
 
     def _trusted(self, told: Any, found: httpx.Response) -> httpx.URL:
         """Where the secret may be sent: over https, or within this machine where discovery was there too."""
@@ -118,7 +109,7 @@ class ClientCredentials(httpx.Auth):
 
 
 def _fits_header(value: str) -> bool:
-    return value.isascii() and value.isprintable() and value == value.strip()
+    return value != "" and value.isascii() and value.isprintable() and value == value.strip()
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:
@@ -136,7 +127,8 @@ def _body(response: httpx.Response) -> dict[str, Any]:
 def _life(body: dict[str, Any]) -> timedelta:
     """An hour where the answer does not tell; at most a day, whatever it tells."""
     try:
-        seconds = float(body.get("expires_in", 3600))
+        return timedelta(seconds=min(max(float(body.get("expires_in", 3600)), 0), 86400))
+    except OverflowError:
+        return timedelta(days=1)
     except (TypeError, ValueError):
-        seconds = math.nan
-    return timedelta(seconds=min(max(seconds, 0.0), 86400.0) if math.isfinite(seconds) else 3600.0)
+        return timedelta(hours=1)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +36,7 @@ from usage_pipeline.contract.time import Clock
 
 KEPT_HEADERS = {"content-type", "date", "retry-after", "operation-id", "x-request-id", "deprecation", "sunset"}
 SHORTEST_SECRET = 6
+LONGEST_REASON = 500
 KEPT_PREFIXES = ("x-consul-", "x-ratelimit-", "x-organization-rate-limit-")
 
 
@@ -254,7 +256,7 @@ class Client:
         if location:
             told = _without(secrets, f"{told}, a redirect to {location}, not followed. Correct base_url")
             raise _carry(RequestError(told), answer)
-        said = _without(secrets, self._explain(answer))
+        said = _without(secrets, self._explained(answer))[:LONGEST_REASON]
         told += f": {said}" if said else " without a reason"
         if retriable(answer.status):
             # Some vendors tell in every answer when their window resets: it asks for a wait only where it is used up.
@@ -263,6 +265,13 @@ class Client:
         if answer.status in {401, 403}:
             raise _carry(CredentialsError(told), answer)
         raise _carry(RequestError(told), answer)
+
+    def _explained(self, answer: Answer) -> str:
+        """The vendor's words; an answer that is not even a proper error still tells its status."""
+        try:
+            return self._explain(answer)
+        except (UsageError, LookupError, TypeError, ValueError, AttributeError):
+            return answer.body[:LONGEST_REASON].decode(errors="replace").strip()
 
     def _send(self, request: Request) -> tuple[Answer, str | None, set[str]]:
         """One attempt, redirects on the same origin followed: the answer, where else it points, what auth added."""
@@ -302,6 +311,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
+@cache  # reading the system's certificates takes 50 ms
 def _trust(ca_bundle: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_bundle)

@@ -42,9 +42,9 @@ class Namespace:
 
 
 NAMESPACES = {
-    "plant-operations": Namespace("WestUS", 9_400_000, 6_200, 3_100_000, 2_400),
-    "energy-monitoring": Namespace("WestUS", 2_700_000, 1_900, 1_450_000, 1_100),
-    "quality-lab": Namespace("NorthEurope", 310_000, 420, 520_000, 380),
+    "plant-operations": Namespace("WestUS", 9_400_000, 2_400, 3_100_000, 1_100),
+    "energy-monitoring": Namespace("WestUS", 2_700_000, 800, 1_450_000, 520),
+    "quality-lab": Namespace("NorthEurope", 310_000, 200, 520_000, 170),
 }
 Row = dict[str, str | int | None]
 Handler = Callable[[Request], Response]
@@ -107,7 +107,7 @@ def routes(world: World) -> list[Route]:
                 "EntitledStreamCount": 25_000,
                 "NamespaceCount": len(NAMESPACES),
                 "EntitledNamespaceCount": 5,
-                "EntitledStreamAccessCount": 15_000,
+                "EntitledStreamAccessCount": 6_000,
             }
         )
 

@@ -27,7 +27,7 @@ VENDORS = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class TurnableClock:
     """The present, as the one who turns it says."""
 

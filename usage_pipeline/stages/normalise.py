@@ -41,8 +41,11 @@ def usage(endpoint: Endpoint, landing: Landing, normalised: Normalised) -> pa.Ta
 
 
 def refuse_duplicates(rows: pa.Table) -> None:
-    """One row a key: a second is an error, not a choice."""
-    counted = rows.group_by(list(USAGE.key)).aggregate([([], "count_all")])
+    """One row a key: a second is an error, not a choice.
+
+    Within one landing `observed_at` makes no second row: instants and readings of a meter end where they were observed.
+    """
+    counted = rows.group_by(["series_id", "period_start", "period_end"]).aggregate([([], "count_all")])
     twice = counted.filter(pc.greater(counted["count_all"], 1))
     if twice.num_rows:
         key = twice.slice(0, 1).to_pylist()[0]
@@ -158,8 +161,12 @@ def newest_outlook(tables: Sequence[pa.Table]) -> pa.Table:
         return rows
     days = np.asarray(rows["usage_date"].combine_chunks().cast(pa.int32()))
     seen = np.asarray(rows["observed_at"].combine_chunks().cast(pa.int64()))
-    newest = pd.Series(np.where(ahead, seen, -1)).groupby(days).transform("max").to_numpy()
-    return rows.filter(pa.array(~ahead | (seen == newest)))
+    # The answers of one landing arrive one after the other, and are one observation.
+    landing = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
+    told = pd.Series(np.where(ahead, seen, np.iinfo(np.int64).min))
+    told = told.groupby([days, landing]).transform("max")
+    newest = told.groupby(days).transform("max")
+    return rows.filter(pa.array(~ahead | (told == newest).to_numpy()))
 
 
 def within(rows: pa.Table, days: Iterable[Days]) -> pa.Table:

@@ -21,7 +21,7 @@ from usage_pipeline.contract.answer import Answer, Landing, Request
 from usage_pipeline.contract.errors import UsageError
 from usage_pipeline.contract.schema import Aggregation, Role, State, Temporality
 from usage_pipeline.contract.time import Days, midnight
-from usage_pipeline.contract.vendor import Account, Endpoint, History, Metric, Normalised
+from usage_pipeline.contract.vendor import Account, Block, Endpoint, History, Metric, Normalised
 
 USED = Metric("things", "Things", "Things used.", Role.CONSUMED, Aggregation.SUM, Temporality.DELTA)
 METER = Metric("things", "Things", "Things used so far.", Role.CONSUMED, Aggregation.SUM, Temporality.CUMULATIVE)
@@ -35,7 +35,7 @@ def _requests(_account: Account, days: Days) -> Iterator[Request]:
 
 
 def _window(landing: Landing) -> Normalised:
-    blocks = []
+    blocks: list[Block] = []
     for answer in landing.answers:
         items = [{"day": day, "things": value} for day, value in kit.payload.json(answer).items()]
         records = kit.payload.records(answer, items, "$", {"day", "things"})

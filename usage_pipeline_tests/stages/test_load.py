@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from usage_pipeline import stages
+from usage_pipeline.contract.answer import Request
 from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, USAGE, State, Table
 from usage_pipeline_tests.stages.invented import ACCOUNT, SNAPSHOT, WINDOW, Bench, at, days_of, on
@@ -21,6 +23,10 @@ MARCH = on("2026-03-01", "2026-03-03")
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, answer=lambda request: {str(day): day.day for day in days_of(request)})
+
+
+def always(body: Any) -> Callable[[Request], Any]:
+    return lambda _request: body
 
 
 def rows(bench: Bench, table: Table = USAGE) -> list[dict[str, Any]]:
@@ -106,7 +112,7 @@ def test_a_failed_attempt_leaves_a_known_day_known(bench: Bench) -> None:
 def test_readings_of_a_snapshot_stand_side_by_side(bench: Bench) -> None:
     for hour, used in ((9, 5), (15, 8)):
         bench.now = at("2026-03-18", hour)
-        bench.answer = lambda _request, used=used: {"used": used}
+        bench.answer = always({"used": used})
         bench.pull(SNAPSHOT, on("2026-03-18"))
     assert sorted((row["period_end"].hour, int(row["value"])) for row in rows(bench)) == [(9, 5), (15, 8)]
 
@@ -130,7 +136,7 @@ def test_the_newest_projection_stands_in_any_order_of_loads(
 ) -> None:
     for day in (16, 17, 18):
         bench.now = at(f"2026-03-{day}")
-        bench.answer = lambda _request, day=day: {"used": day, "ahead": 10 * day}
+        bench.answer = always({"used": day, "ahead": 10 * day})
         bench.land(SNAPSHOT, on(f"2026-03-{day}"))
     for day in order:
         bench.load(SNAPSHOT, on(f"2026-03-{day}"))

@@ -1,0 +1,58 @@
+"""The code location: everything that Dagster knows of the configured accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+
+from usage_pipeline import config, pipeline
+from usage_pipeline.config import Configuration
+from usage_pipeline.contract.errors import ConfigurationError
+from usage_pipeline.contract.vendor import History
+from usage_pipeline.orchestration import schedules
+from usage_pipeline.orchestration.assets import endpoint_assets, partitions, warehouse_asset
+from usage_pipeline.pipeline import Place
+
+
+def configured(environment: Mapping[str, str]) -> Configuration:
+    """The accounts that are right. What is wrong is logged, one line each, and takes nothing else down."""
+    log = dg.get_dagster_logger("accounts")
+    try:
+        found = config.read(config.find(environment))
+    except ConfigurationError as error:
+        log.error("%s", error)  # noqa: TRY400 - the text says it all
+        return Configuration()
+    for problem in found.problems:
+        log.error("%s", problem)
+    return found
+
+
+def build(
+    configuration: Configuration, place: Place, publish: Callable[[Place], object] = pipeline.publish
+) -> dg.Definitions:
+    """The assets, jobs and schedules of the accounts. Needs no network and no secret.
+
+    `publish` is called after every load; one who loads often and reads at the end may put it off.
+    """
+    starts = [account.start_date for account in configuration.accounts]
+    days = partitions(min(starts)) if starts else {}
+    assets: list[dg.AssetsDefinition] = []
+    timetable: list[dg.ScheduleDefinition] = []
+    for account in configuration.accounts:
+        endpoints = [pipeline.endpoint_of(account, slug) for slug in account.endpoints]
+        made = {end.slug: endpoint_assets(account, end, days[end.history], publish) for end in endpoints}
+        windows = [endpoint for endpoint in endpoints if endpoint.history is History.WINDOW]
+        snapshots = [endpoint for endpoint in endpoints if endpoint.history is History.SNAPSHOT]
+        if windows:
+            timetable.append(schedules.daily(account, windows, [made[endpoint.slug] for endpoint in windows]))
+        if snapshots:
+            timetable.append(schedules.hourly(account, [made[endpoint.slug] for endpoint in snapshots]))
+        assets += made.values()
+    usage = [key for definition in assets for key in definition.keys if key.path[0] == "usage"]
+    return dg.Definitions(
+        assets=[*assets, warehouse_asset(sorted(usage))],
+        schedules=timetable,
+        resources={"place": place},
+        executor=dg.in_process_executor,
+    )
