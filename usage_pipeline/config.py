@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -85,7 +86,7 @@ def find(environment: Mapping[str, str]) -> Path:
     return own if own.exists() else SANDBOX_ACCOUNTS
 
 
-class _Mistake(Exception):
+class _MistakeError(Exception):
     def __init__(self, where: Path_, text: str) -> None:
         super().__init__(text)
         self.where = where
@@ -97,55 +98,66 @@ def read(file: Path) -> Configuration:
     try:
         text = file.read_text("utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}. Write it, or name another in {ACCOUNTS_VARIABLE}") from None
+        raise ConfigurationError(
+            f"{file}: {error.strerror}. Write it, or name another in {ACCOUNTS_VARIABLE}"
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file}: not UTF-8 text ({error.reason})") from None
     return parse(text, str(file))
 
 
+class _Loader(yaml.SafeLoader):
+    """Leaves dates to the model, which knows their line when they are none."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML declares it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def parse(text: str, file: str) -> Configuration:
     """What a text in the format of accounts.yaml configures."""
     try:
-        root = yaml.compose(text, yaml.SafeLoader)
-        body = yaml.safe_load(text)
+        root = yaml.compose(text, _Loader)
+        body = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigurationError(f"{file}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"{file}: not YAML: {error}") from None
-    if not isinstance(body, dict) or not isinstance(body.get("accounts"), list):
+    if root is None or not isinstance(body, dict) or not isinstance(body.get("accounts"), list):
         raise ConfigurationError(f"{file}:1: accounts: a list of accounts must stand under this key")
     accounts: list[Account] = []
     problems: list[Problem] = []
-    for key in body.keys() - {"accounts"}:
-        problems.append(_problem(file, root, (key,), f"unknown; allowed is: accounts", None))
-    names: set[str] = set()
+    problems += [
+        _problem(file, root, (key,), "unknown; allowed is: accounts", None) for key in body if key != "accounts"
+    ]
     for index, entry in enumerate(body["accounts"]):
         name = entry.get("name") if isinstance(entry, dict) and isinstance(entry.get("name"), str) else None
         try:
-            account = _account(entry)
-            if account.name in names:
-                raise _Mistake(("name",), f"'{account.name}' is the name of another account; names are unique")
-            names.add(account.name)
-            accounts.append(account)
+            accounts.append(_account(entry, {account.name for account in accounts}))
         except ValidationError as errors:
-            for error in errors.errors():
-                problems.append(_problem(file, root, ("accounts", index, *error["loc"]), _said(error), name))
-        except _Mistake as mistake:
+            problems += [
+                _problem(file, root, ("accounts", index, *detail["loc"]), _said(detail), name)
+                for detail in errors.errors()
+            ]
+        except _MistakeError as mistake:
             problems.append(_problem(file, root, ("accounts", index, *mistake.where), mistake.text, name))
     return Configuration(tuple(accounts), tuple(problems))
 
 
-def _account(entry: Any) -> Account:
+def _account(entry: Any, taken: Collection[str]) -> Account:
     written = Entry.model_validate(entry)
+    if written.name in taken:
+        raise _MistakeError(("name",), f"'{written.name}' is the name of another account; names are unique")
     vendor = VENDORS.get(written.vendor)
     if vendor is None:
-        raise _Mistake(("vendor",), f"'{written.vendor}' is unknown; allowed are: {', '.join(VENDORS)}")
+        raise _MistakeError(("vendor",), f"'{written.vendor}' is unknown; allowed are: {', '.join(VENDORS)}")
     try:
         options = vendor.options.model_validate(written.options).model_dump(mode="json")
     except ValidationError as errors:
         first = errors.errors()[0]
-        raise _Mistake(("options", *first["loc"]), _said(first, vendor.options)) from None
+        raise _MistakeError(("options", *first["loc"]), _said(first, vendor.options)) from None
     account = Account(
         name=written.name,
         vendor=vendor.slug,
@@ -159,19 +171,21 @@ def _account(entry: Any) -> Account:
         try:
             vendor.check(account)
         except ValueError as error:
-            raise _Mistake(("options",), str(error)) from None
+            raise _MistakeError(("options",), str(error)) from None
     return account
 
 
 def _base_url(written: str | None, vendor: Vendor) -> str:
     url = written or vendor.base_url
     if not url:
-        raise _Mistake(("base_url",), f"is missing: {vendor.title} has no public address")
+        raise _MistakeError(("base_url",), f"is missing: {vendor.title} has no public address")
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise _Mistake(("base_url",), f"'{url}' is no address; it begins with https:// and names a host")
+        raise _MistakeError(("base_url",), f"'{url}' is no address; it begins with https:// and names a host")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise _Mistake(("base_url",), "holds more than scheme, host, port and path; secrets belong under credentials")
+        raise _MistakeError(
+            ("base_url",), "holds more than scheme, host, port and path; secrets belong under credentials"
+        )
     return url.rstrip("/")
 
 
@@ -180,12 +194,14 @@ def _credentials(written: Mapping[str, str], vendor: Vendor) -> dict[str, str]:
     for name, reference in written.items():
         matched = VARIABLE.fullmatch(reference)
         if not matched:
-            raise _Mistake(("credentials", name), "must be ${VARIABLE}: secrets live in the environment, not in this file")
+            raise _MistakeError(
+                ("credentials", name), "must be ${VARIABLE}: secrets live in the environment, not in this file"
+            )
         found[name] = matched[1]
     if frozenset(found) not in vendor.credentials:
         allowed = " or ".join("{" + ", ".join(sorted(names)) + "}" if names else "none" for names in vendor.credentials)
         given = ", ".join(sorted(found)) or "none"
-        raise _Mistake(("credentials",), f"{vendor.title} needs {allowed}; given: {given}")
+        raise _MistakeError(("credentials",), f"{vendor.title} needs {allowed}; given: {given}")
     return found
 
 
@@ -195,9 +211,9 @@ def _endpoints(written: list[str] | None, vendor: Vendor) -> tuple[str, ...]:
         return tuple(endpoint.slug for endpoint in vendor.endpoints if endpoint.default)
     for index, slug in enumerate(written):
         if slug not in slugs:
-            raise _Mistake(("endpoints", index), f"'{slug}' is unknown; allowed are: {', '.join(slugs)}")
+            raise _MistakeError(("endpoints", index), f"'{slug}' is unknown; allowed are: {', '.join(slugs)}")
     if not written:
-        raise _Mistake(("endpoints",), f"is empty; allowed are: {', '.join(slugs)}")
+        raise _MistakeError(("endpoints",), f"is empty; allowed are: {', '.join(slugs)}")
     return tuple(dict.fromkeys(written))
 
 
@@ -247,8 +263,8 @@ def json_schema() -> dict[str, Any]:
         create_model(
             f"{vendor.slug}_account",
             __base__=Entry,
-            vendor=(Literal[vendor.slug], ...),  # type: ignore[valid-type]
-            endpoints=(list[Literal[tuple(e.slug for e in vendor.endpoints)]] | None, None),  # type: ignore[misc]
+            vendor=(Literal[vendor.slug], ...),  # type: ignore[arg-type] # made at run time
+            endpoints=(list[Literal[tuple(e.slug for e in vendor.endpoints)]] | None, None),  # type: ignore[arg-type,misc]
             options=(vendor.options, Field(default_factory=dict)),
         )
         for vendor in VENDORS.values()
@@ -257,6 +273,12 @@ def json_schema() -> dict[str, Any]:
     for model in models[1:]:
         union |= model
     document = create_model(
-        "accounts.yaml", __config__=ConfigDict(extra="forbid"), accounts=(list[union], Field(description="Accounts to read"))
+        "accounts.yaml",
+        __config__=ConfigDict(extra="forbid"),
+        accounts=(list[union], Field(description="Accounts to read")),
     )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document.model_json_schema()}
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("accounts.schema.json").write_text(json.dumps(json_schema(), indent=2) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -153,10 +154,7 @@ def test_any_split_and_order_of_loads_give_the_same_table(
     pull(whole, base, clock, vendor, slug, days)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(days) - 1), max_size=3)))
     edges = [0, *cuts, len(days)]
-    pieces = [
-        Days(days.first + timedelta(days=a), days.first + timedelta(days=b - 1))
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    pieces = [Days(days.first + timedelta(days=a), days.first + timedelta(days=b - 1)) for a, b in pairwise(edges)]
     again = data.draw(st.lists(st.sampled_from(pieces), max_size=1))
     for piece in data.draw(st.permutations(pieces + again)):
         pull(parts, base, clock, vendor, slug, piece)

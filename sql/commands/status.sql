@@ -36,14 +36,21 @@ runs AS (
     FROM islands
     GROUP BY vendor, account, endpoint, state, why, island
 ),
+spans AS (
+    SELECT
+        vendor, account, endpoint, state, why, sum(days) AS days, min(first) AS first,
+        string_agg(span, ', ' ORDER BY first) AS spans
+    FROM runs
+    GROUP BY vendor, account, endpoint, state, why
+),
 told AS (
     SELECT
         vendor, account, endpoint,
-        coalesce(string_agg(span, ', ' ORDER BY first) FILTER (state = 'gap'), '') AS gaps,
-        CAST(coalesce(sum(days) FILTER (state = 'provisional'), 0) AS BIGINT) AS provisional,
-        coalesce(string_agg(span || ': ' || why, '; ' ORDER BY first) FILTER (state = 'failed' OR why <> ''), '') AS failures,
-        coalesce(string_agg(span, ', ' ORDER BY first) FILTER (state = 'not_available'), '') AS not_available
-    FROM runs
+        string_agg(spans, ', ' ORDER BY first) FILTER (state = 'gap') AS gaps,
+        CAST(sum(days) FILTER (state = 'provisional') AS BIGINT) AS provisional,
+        string_agg(spans || ': ' || why, '; ' ORDER BY first) FILTER (state = 'failed' OR why <> '') AS failures,
+        string_agg(spans, ', ' ORDER BY first) FILTER (state = 'not_available') AS not_available
+    FROM spans
     GROUP BY vendor, account, endpoint
 ),
 reached AS (

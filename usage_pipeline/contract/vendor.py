@@ -93,14 +93,14 @@ class Block:
 class Normalised:
     """What one landing says.
 
-    `usage` goes to the table; `billing_periods` (columns period_start, period_end, response_id) and `inventory`
-    (item, attributes, response_id) to theirs. `missing` maps an expected part that the answer lacks
+    `usage` goes to the table; `billing_periods` (frames of period_start, period_end, response_id) and
+    `inventory` (of item, attributes, response_id) to theirs. `missing` maps an expected part that the answer lacks
     ("datacenter dc2") to the reason: that part is failed, not zero.
     """
 
     usage: tuple[Block, ...] = ()
-    billing_periods: pd.DataFrame | None = None
-    inventory: pd.DataFrame | None = None
+    billing_periods: tuple[pd.DataFrame, ...] = ()
+    inventory: tuple[pd.DataFrame, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from usage_pipeline.contract.answer import Answer
 from usage_pipeline.contract.arrow import VALUE
 from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.contract.time import Days, midnight
@@ -138,6 +139,8 @@ def blocks(
         if key in optional:
             rows = np.flatnonzero([value is not None for value in column])
             column = [column[row] for row in rows]
+        elif None in column:
+            _refuse_absent(records, key)
 
         def path(index: int, key: str = key, rows: Positions = rows) -> str:
             return records.at(int(rows[index]), key)
@@ -159,6 +162,12 @@ def blocks(
         )
 
 
+def _refuse_absent(records: Records, key: str) -> None:
+    for index, item in enumerate(records.items):
+        if key not in item:
+            raise PayloadError(records.at(index, key), "expected a number, and it is missing")
+
+
 def _distinct(columns: list[list[str | None]], size: int) -> tuple[Positions, Positions]:
     """Which distinct row of the columns each record has, and the first record of each: what is hashed later is few."""
     codes: Positions = np.zeros(size, np.int64)
@@ -176,3 +185,14 @@ def within(days: Days, records: Records, key: str, start: Instants) -> None:
         index = int(outside[0])
         found = records.items[index][key]
         raise PayloadError(records.at(index, key), f"{found} is outside {days}, which was asked for")
+
+
+def billing_periods(answer: Answer, start: Instants, end: Instants) -> pd.DataFrame:
+    """Billing periods as `Normalised` takes them: one row a period, its ends in UTC."""
+    return pd.DataFrame(
+        {
+            "period_start": pd.DatetimeIndex(start, tz="UTC"),
+            "period_end": pd.DatetimeIndex(end, tz="UTC"),
+            "response_id": answer.response_id,
+        }
+    )

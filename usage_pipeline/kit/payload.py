@@ -108,22 +108,29 @@ def refuse_unknown_numbers(value: Mapping[str, Json], known: Collection[str], pa
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """An array of objects in an answer, and where it stands. `known` are the fields that somebody reads or ignores."""
+    """Objects in an answer, and where they stand: an array of them, or one that is `alone`."""
 
     answer: Answer
     items: list[dict[str, Json]]
     path: str
+    alone: bool = False
 
     def at(self, index: int, key: str) -> str:
-        return f"{self.path}[{index}].{key}"
+        return f"{self.path}.{key}" if self.alone else f"{self.path}[{index}].{key}"
 
     def column(self, key: str) -> list[Json]:
         """One field of every record; None where a record lacks it."""
         return [item.get(key) for item in self.items]
 
 
+def record(answer: Answer, value: Json, path: str, known: Collection[str]) -> Records:
+    """Check that `value` is an object without unknown numbers: `known` are the fields that are read or ignored."""
+    refuse_unknown_numbers(obj(value, path), known, path)
+    return Records(answer, [value], path, alone=True)
+
+
 def records(answer: Answer, value: Json, path: str, known: Collection[str]) -> Records:
-    """Check that `value` is an array of objects without unknown numbers."""
+    """Check that `value` is an array of objects without unknown numbers; `known` as in `record`."""
     items = array(value, path)
     if set(map(type, items)) - {dict}:
         index = next(i for i, item in enumerate(items) if not isinstance(item, dict))

@@ -86,7 +86,6 @@ def _read(store: ObjectStore, endpoint: Endpoint, reference: raw.Reference, told
     normalised = endpoint.normalise(landing)
     rows = normalise.usage(endpoint, landing, normalised)
     told.missing |= dict.fromkeys(landing.days, normalised.missing)
-    for frame, kept in ((normalised.billing_periods, told.billing_periods), (normalised.inventory, told.inventory)):
-        if frame is not None and len(frame):
-            kept.append(frame.assign(fetched_at=landing.landed_at))
+    told.billing_periods += [frame.assign(fetched_at=landing.landed_at) for frame in normalised.billing_periods]
+    told.inventory += [frame.assign(fetched_at=landing.landed_at) for frame in normalised.inventory]
     return landing, rows

@@ -27,6 +27,7 @@ from usage_pipeline.contract.vendor import Account, Block, Endpoint, History, Me
 
 if TYPE_CHECKING:
     import httpx
+    import pandas as pd
 
 DOCUMENTATION = (
     "https://docs.aveva.com/bundle/connect-data-services-developer/page/api-reference/operations/operations-usage.html"
@@ -154,28 +155,21 @@ def resource_usage(landing: Landing) -> Normalised:
 
 
 def _resources(answer: Answer) -> Iterator[Block]:
-    body = kit.payload.obj(kit.payload.json(answer), "$")
-    kit.payload.refuse_unknown_numbers(body, RESOURCES, "$")
-    for key in RESOURCES:
-        if not kit.payload.is_number(value := kit.payload.member(body, key)):
-            raise PayloadError(f"$.{key}", f"expected a number, found {kit.payload.name(value)}")
-    only = kit.payload.Records(answer, [body], "$")
+    only = kit.payload.record(answer, kit.payload.json(answer), "$", RESOURCES)
     yield from kit.frames.blocks(only, RESOURCES, start=answer.fetched_at, end=answer.fetched_at)
 
 
 def billing_cycles(landing: Landing) -> Normalised:
     """One row of `billing_periods` a cycle; both ends as the vendor states them."""
-    import pandas as pd  # here, because Dagster reads the facts above at every start
+    return Normalised(billing_periods=tuple(map(_cycles, landing.answers)))
 
-    cycles = []
-    for answer in landing.answers:
-        rows = kit.payload.records(answer, kit.payload.json(answer), "$", ())
-        start, end = (kit.frames.times(rows, key, kit.frames.instant) for key in ("StartDate", "EndDate"))
-        for index in (end < start).nonzero()[0]:
-            raise PayloadError(rows.at(int(index), "EndDate"), "the billing cycle ends before it starts")
-        utc = {"period_start": pd.DatetimeIndex(start, tz="UTC"), "period_end": pd.DatetimeIndex(end, tz="UTC")}
-        cycles.append(pd.DataFrame({**utc, "response_id": answer.response_id}))
-    return Normalised(billing_periods=pd.concat(cycles, ignore_index=True))
+
+def _cycles(answer: Answer) -> pd.DataFrame:
+    rows = kit.payload.records(answer, kit.payload.json(answer), "$", ())
+    start, end = (kit.frames.times(rows, key, kit.frames.instant) for key in ("StartDate", "EndDate"))
+    for index in (end < start).nonzero()[0]:
+        raise PayloadError(rows.at(int(index), "EndDate"), "the billing cycle ends before it starts")
+    return kit.frames.billing_periods(answer, start, end)
 
 
 def explain(answer: Answer) -> str:

@@ -9,6 +9,4 @@ from usage_pipeline.vendors.launchdarkly import LAUNCHDARKLY
 from usage_pipeline.vendors.puppet import PUPPET
 from usage_pipeline.vendors.thousandeyes import THOUSANDEYES
 
-VENDORS: dict[str, Vendor] = {
-    vendor.slug: vendor for vendor in (CONSUL, AVEVA, THOUSANDEYES, LAUNCHDARKLY, PUPPET)
-}
+VENDORS: dict[str, Vendor] = {vendor.slug: vendor for vendor in (CONSUL, AVEVA, THOUSANDEYES, LAUNCHDARKLY, PUPPET)}

@@ -9,7 +9,7 @@ v6 times have no zone, a new test has no projection, and the shape of the XML is
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from usage_pipeline.kit.payload import Records
 
 DOCUMENTATION = "https://developer.cisco.com/docs/thousandeyes/get-usage-details/"
 
@@ -111,17 +110,14 @@ def requests(account: Account, _days: Days) -> Iterator[Request]:
 
 def normalise(landing: Landing) -> Normalised:
     """A reading of every meter, what the period is projected to come to, and what the contract includes in it."""
-    import pandas as pd
-
     usage: list[Block] = []
     periods = []
     for answer in landing.answers:
         told = _usage(answer)
         start, end = _period(answer, kit.payload.member(told, "quota", "$.usage"))
         usage += _blocks(answer, told, start, end)
-        periods.append({"period_start": start, "period_end": end, "response_id": answer.response_id})
-    columns = ["period_start", "period_end", "response_id"]
-    return Normalised(usage=tuple(usage), billing_periods=pd.DataFrame(periods, columns=columns))
+        periods.append(kit.frames.billing_periods(answer, kit.frames.utc64([start]), kit.frames.utc64([end])))
+    return Normalised(usage=tuple(usage), billing_periods=tuple(periods))
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
@@ -157,13 +153,13 @@ def _blocks(answer: Answer, told: dict[str, Any], start: datetime, end: datetime
     rows = partial(kit.frames.blocks, start=start, is_final=False)
     absent = (USED.keys() | PROJECTED.keys()) - {"cloudUnitsUsed"}
     known = USED.keys() | PROJECTED.keys() | PARTS.keys() | IGNORED.keys() | {"quota"}
-    usage = _alone(answer, told, "$.usage", known, USED | PROJECTED, absent)
+    usage = kit.payload.record(answer, told, "$.usage", known)
     yield from rows(usage, USED, end=now, optional=absent)
     yield from rows(usage, PROJECTED, end=end, optional=absent)
     quota = dict(told["quota"])
     if kit.payload.is_number(quota.get("enterpriseAgentsIncluded")) and not quota["enterpriseAgentsIncluded"]:
         del quota["enterpriseAgentsIncluded"]  # 0 says that the contract does not count agents
-    included = _alone(answer, quota, "$.usage.quota", {"monthStart", "monthEnd", *INCLUDED}, INCLUDED, INCLUDED)
+    included = kit.payload.record(answer, quota, "$.usage.quota", {"monthStart", "monthEnd", *INCLUDED})
     yield from rows(included, INCLUDED, end=end, optional=INCLUDED)
     for name, (prefix, dimensions, labels) in PARTS.items():
         if told.get(name) is None:
@@ -179,17 +175,6 @@ def _blocks(answer: Answer, told: dict[str, Any], start: datetime, end: datetime
 
 def _agent(item: Mapping[str, Any]) -> Any:
     return next((item[key] for key in AGENT_IDS if item.get(key) not in (None, "")), None)
-
-
-def _alone(
-    answer: Answer, value: Any, path: str, known: Collection[str], measures: Collection[str], optional: Collection[str]
-) -> Records:
-    """An object as the only record. Its numbers are checked here, where their path has no index."""
-    told = kit.payload.obj(value, path)
-    kit.payload.refuse_unknown_numbers(told, known, path)
-    keys = [key for key in measures if key not in optional or told.get(key) is not None]
-    kit.frames.decimals([told.get(key) for key in keys], lambda index: f"{path}.{keys[index]}")
-    return kit.payload.Records(answer, [told], path)
 
 
 def from_xml(root: Element) -> dict[str, Any]:

@@ -326,8 +326,7 @@ def test_resource_rows_are_what_the_hub_says(address: str, hub: httpx.Client, cl
 
 
 def test_billing_periods_are_the_elapsed_months(address: str, clock: TurnableClock) -> None:
-    found = AVEVA.endpoint("billing_cycles").normalise(landing(address, clock, "billing_cycles")).billing_periods
-    assert found is not None
+    (found,) = AVEVA.endpoint("billing_cycles").normalise(landing(address, clock, "billing_cycles")).billing_periods
     assert found["period_start"].tolist()[-2:] == [datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2)]
     assert found["period_end"].tolist()[-2:] == [datetime(2026, month, 1, tzinfo=UTC) for month in (2, 3)]
     assert len(found) == 12

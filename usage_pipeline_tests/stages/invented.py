@@ -57,7 +57,7 @@ def _snapshot(landing: Landing) -> Normalised:
     ]
     periods = pd.DataFrame({"period_start": [month], "period_end": [following], "response_id": [answer.response_id]})
     missing = {} if body.get("used") else {"part x": "absent from the answer"}
-    return Normalised(usage=tuple(blocks), billing_periods=periods, missing=missing)
+    return Normalised(usage=tuple(blocks), billing_periods=(periods,), missing=missing)
 
 
 WINDOW = Endpoint(

@@ -131,9 +131,7 @@ def test_a_reading_at_midnight_belongs_to_the_capture_of_its_day(bench: Bench) -
 
 
 @pytest.mark.parametrize("order", [(16, 17, 18), (18, 17, 16), (17, 18, 16)])
-def test_the_newest_projection_stands_in_any_order_of_loads(
-    bench: Bench, order: tuple[int, ...]
-) -> None:
+def test_the_newest_projection_stands_in_any_order_of_loads(bench: Bench, order: tuple[int, ...]) -> None:
     for day in (16, 17, 18):
         bench.now = at(f"2026-03-{day}")
         bench.answer = always({"used": day, "ahead": 10 * day})

@@ -30,9 +30,7 @@ def account(**options: Any) -> Account:
     return Account("main", "launchdarkly", "https://app.launchdarkly.com", date(2025, 1, 1), options=complete)
 
 
-def landing(
-    slug: str, bodies: Mapping[str, Any], days: Days, fetched_at: datetime = NOW, **options: Any
-) -> Landing:
+def landing(slug: str, bodies: Mapping[str, Any], days: Days, fetched_at: datetime = NOW, **options: Any) -> Landing:
     """Answers to the endpoint's own requests; `bodies` maps the part of a request to its answer."""
     asked = {request.part: request for request in LAUNCHDARKLY.endpoint(slug).requests(account(**options), days)}
     answers = tuple(

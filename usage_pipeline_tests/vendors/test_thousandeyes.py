@@ -263,8 +263,7 @@ def test_names_are_labels() -> None:
 
 def test_billing_period_is_the_vendors() -> None:
     found = landing(V6)
-    periods = ENDPOINT.normalise(found).billing_periods
-    assert periods is not None
+    (periods,) = ENDPOINT.normalise(found).billing_periods
     assert periods.to_dict("records") == [
         {"period_start": START, "period_end": END, "response_id": found.answers[0].response_id}
     ]
