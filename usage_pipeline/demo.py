@@ -129,7 +129,7 @@ def _progress(console: Console) -> Progress:
 def show(home: Path, console: Console) -> None:
     """The questions of sql/demo, their queries and the answers."""
     for question, query, answer in answers(home):
-        console.rule(f"[bold]{question}", align="left")
+        console.print(f"\n[bold]{question}")
         console.print(Syntax(query, "sql", background_color="default", word_wrap=True))
         console.print(answer.rich())
     console.print(

@@ -193,11 +193,12 @@ def test_a_failing_day_fails_alone(
 
 @pytest.mark.usefixtures("day_by_day")
 def test_a_failed_day_is_healed_by_the_next_run(
-    account: Account, place: pipeline.Place, instance: dg.DagsterInstance, puppet: Puppet
+    account: Account, place: pipeline.Place, instance: dg.DagsterInstance, puppet: Puppet, clock: TurnableClock
 ) -> None:
     puppet.odd[str(MIDDLE)] = lambda: JSONResponse({"items": "none"})
     run(account, place, instance)
     puppet.odd.clear()
+    clock.advance(hours=1)
     assert run(account, place, instance, Days(MIDDLE, MIDDLE)).success
     assert there(instance, USAGE) == text(RANGE)
 
