@@ -288,7 +288,7 @@ def _chosen(
 
     configuration = outside.configuration
     if config.find(outside.environment) == config.SANDBOX_ACCOUNTS:
-        click.echo("There is no accounts.yaml here: these are the sandbox's accounts (usage-pipeline sandbox).", err=True)
+        click.echo("There is no accounts.yaml: these are the sandbox's accounts (usage-pipeline sandbox).", err=True)
     accounts: Sequence[Account] = [configuration.account(name)] if name else configuration.accounts
     problems = [] if name else [str(problem) for problem in configuration.problems]
     known = sorted({endpoint for account in accounts for endpoint in account.endpoints})

@@ -246,11 +246,13 @@ def _midnight(value: Any, path: str) -> datetime:
 def _outlook(points: Records, days: Days) -> tuple[Records, Instants]:
     """The projection of the days that were asked for, and of what was still to come when the vendor answered.
 
-    The vendor tells the whole billing period; the other days of it belong to their own loads.
+    The vendor tells a whole billing period, whatever was asked for; its other days belong to their own loads. Past
+    the end of the month it would be no calendar month, and where its running total began would not be known.
     """
     start = _starts(points)
-    month_end = (days.last.replace(day=28) + 4 * DAY).replace(day=1) - DAY
-    kit.frames.within(Days(days.first.replace(day=1), month_end), points, "time", start)
+    latest = max(days.last, points.answer.fetched_at.date())
+    month_end = (latest.replace(day=28) + 4 * DAY).replace(day=1) - DAY
+    kit.frames.within(Days(EPOCH.date(), month_end), points, "time", start)
     first, end, fetched = kit.frames.utc64([days.start, days.end, points.answer.fetched_at])
     kept = ((start >= first) & (start < end)) | ((start >= end) & (start + kit.frames.ONE_DAY > fetched))
     blank = [item if keep else {} for item, keep in zip(points.items, kept, strict=True)]

@@ -361,11 +361,17 @@ def test_the_projection_is_what_was_asked_for_and_what_is_to_come() -> None:
     assert len(found) == 16 + 2
 
 
-@pytest.mark.parametrize("day", [(2026, 2, 28), (2026, 4, 1)])
-def test_a_projection_beyond_the_month_is_refused(day: tuple[int, int, int]) -> None:
-    told = body([], projectedSeries=[{"time": ms(*day), "0": 1}])
+def test_a_projection_beyond_the_month_is_refused() -> None:
+    told = body([], projectedSeries=[{"time": ms(2026, 4, 1), "0": 1}])
     with pytest.raises(PayloadError, match=r"\$.projectedSeries\[0\].time"):
         rows("service_connections", {"month_to_date": told}, Days(date(2026, 3, 16), date(2026, 3, 17)))
+
+
+def test_of_a_past_window_the_running_month_s_projection_is_kept_and_other_days_are_not() -> None:
+    # Asked on 18 March for two days of January.
+    told = body([], projectedSeries=[{"time": ms(2026, *day), "0": 1} for day in ((1, 3), (1, 9), (3, 1), (3, 31))])
+    found = rows("service_connections", {"month_to_date": told}, Days(date(2026, 1, 3), date(2026, 1, 4)))
+    assert [row["usage_date"] for row in found] == [date(2026, 1, 3), date(2026, 3, 31)]
 
 
 def test_the_projection_is_read_once() -> None:
