@@ -22,6 +22,7 @@ from usage_pipeline.kit.payload import Json, Records, is_number, name
 Instants = np.ndarray[Any, np.dtype[np.datetime64]]
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 ONE_DAY = np.timedelta64(1, "D")
+ONE_MONTH = np.timedelta64(1, "M")
 
 
 def decimals(values: list[Json], path: Callable[[int], str]) -> pa.Array:
