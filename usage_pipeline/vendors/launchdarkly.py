@@ -341,7 +341,8 @@ def _final(metric: Metric, start: Instants, answer: Answer, through: str | None)
     end = start + kit.frames.ONE_DAY
     fetched = kit.frames.utc64([answer.fetched_at])[0]
     counted = kit.frames.utc64([kit.frames.instant(through, "$.dataThrough")])[0] if through else fetched
-    settling = (start.astype("datetime64[M]") + kit.frames.ONE_MONTH).astype(start.dtype) if metric.aggregation is DISTINCT else end
+    next_month = (start.astype("datetime64[M]") + kit.frames.ONE_MONTH).astype(start.dtype)
+    settling = next_month if metric.aggregation is DISTINCT else end
     return (settling + SETTLES.days * kit.frames.ONE_DAY <= fetched) & (end <= counted)
 
 
