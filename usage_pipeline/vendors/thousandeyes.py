@@ -103,9 +103,9 @@ def requests(account: Account, _days: Days) -> Iterator[Request]:
         accept = "application/hal+json, application/json"
         yield Request("/v7/usage", params=(*aid, ("expand", EXPAND)), headers=(("Accept", accept),))
     else:
-        kind = options["format"]  # what comes if neither suffix nor parameter says it is not documented
+        kind = options["format"]  # what comes unless it is said is not documented
         accept = f"application/{kind}"
-        yield Request(f"/v6/usage.{kind}", params=(("format", kind), *aid), headers=(("Accept", accept),))
+        yield Request("/v6/usage", params=(("format", kind), *aid), headers=(("Accept", accept),))
 
 
 def normalise(landing: Landing) -> Normalised:

@@ -413,10 +413,10 @@ def asked(**options: Any) -> Request:
 
 def test_v6_says_its_format_always() -> None:
     request = asked()
-    assert (request.path, request.params) == ("/v6/usage.json", (("format", "json"),))
+    assert (request.path, request.params) == ("/v6/usage", (("format", "json"),))
     assert request.headers == (("Accept", "application/json"),)
     request = asked(format="xml")
-    assert (request.path, request.params) == ("/v6/usage.xml", (("format", "xml"),))
+    assert (request.path, request.params) == ("/v6/usage", (("format", "xml"),))
     assert request.headers == (("Accept", "application/xml"),)
 
 
