@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -112,6 +113,7 @@ def _client(place: Place, account: Account) -> kit.http.Client:
         explain=vendor.explain,
         clock=place.clock,
         sleep=place.sleep,
+        timer=time.monotonic,
         reset_headers=vendor.reset_headers,
         rate=vendor.rate,
         ca_bundle=account.options.get("ca_bundle"),

@@ -9,7 +9,6 @@ import math
 import random
 import ssl
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ class _RetriableError(Exception):
 class _Body(httpx.SyncByteStream):
     """A body as it arrives, unpacked here so that a compressed bomb, or one that drips, stops at the bounds."""
 
-    def __init__(self, response: httpx.Response, limits: Limits) -> None:
+    def __init__(self, response: httpx.Response, limits: Limits, timer: Callable[[], float]) -> None:
         coding = response.headers.pop("content-encoding", "identity").strip().lower()
         if coding not in {"gzip", "x-gzip", "identity", ""}:
             raise PayloadError("$", f"the answer of {response.url} is packed as {coding}, which was not asked for")
@@ -107,15 +106,16 @@ class _Body(httpx.SyncByteStream):
         self._url = response.url
         self._packed = response.stream
         self._limits = limits
+        self._timer = timer
 
     def __iter__(self) -> Iterator[bytes]:
-        until = time.monotonic() + self._limits.whole
+        until = self._timer() + self._limits.whole
         size = 0
         for chunk in self._unpacked():
             size += len(chunk)
             if size > self._limits.size:
                 raise PayloadError("$", f"the answer of {self._url} is larger than {self._limits.size} bytes")
-            if time.monotonic() > until:
+            if self._timer() > until:
                 raise TransientError(f"{self._url} took longer than {self._limits.whole:g} s")
             yield chunk
 
@@ -145,6 +145,8 @@ class _Body(httpx.SyncByteStream):
 class Client:
     """Asks one account's vendor. Safe to share between threads.
 
+    `timer` counts seconds for the bound on one body; without one the clock does, which may be set while it runs.
+
     `explain` reads the vendor's error answers. Errors carry the last answer, where there was one, as `answer`.
     """
 
@@ -156,6 +158,7 @@ class Client:
         explain: Callable[[Answer], str],
         clock: Clock,
         sleep: Callable[[float], None],
+        timer: Callable[[], float] | None = None,
         reset_headers: Mapping[str, int] | None = None,
         rate: tuple[int, int] | None = None,
         ca_bundle: str | None = None,
@@ -165,6 +168,7 @@ class Client:
         self._explain = explain
         self._clock = clock
         self._sleep = sleep
+        self._timer = timer or (lambda: clock().timestamp())
         self._reset_headers = {name.lower(): ticks for name, ticks in (reset_headers or {}).items()}
         self._limits = limits or Limits()
         self._limiter = Limiter(Rate(rate[0], rate[1] * Duration.SECOND)) if rate else None
@@ -299,7 +303,7 @@ class Client:
 
     def _bound(self, response: httpx.Response) -> None:
         """Every body is bounded, those that the authentication reads too."""
-        response.stream = _Body(response, self._limits)
+        response.stream = _Body(response, self._limits, self._timer)
 
 
 def _carry(error: UsageError, answer: Answer | None) -> UsageError:

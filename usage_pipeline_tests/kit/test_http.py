@@ -62,6 +62,7 @@ def client(address: str, **kinds: Any) -> Client:
         "explain": lambda answer: answer.body[:100].decode(),
         "clock": lambda: NOW,
         "sleep": Pauses(),
+        "timer": time.monotonic,
         "limits": QUICK,
     }
     return Client(address, **(given | kinds))
