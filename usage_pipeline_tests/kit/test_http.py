@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -40,7 +41,7 @@ from usage_pipeline.kit.http import Client, Limits, asked_wait, retriable
 from usage_pipeline_tests.conftest import NOW
 
 TOKEN = "a-very-secret-token"
-QUICK = Limits(connect=2, read=0.3, whole=10, attempts=3, wait=60)
+QUICK = Limits(connect=5, read=5, whole=30, attempts=3, wait=60)
 RETRIED = [408, 429, 500, 502, 503, 504, 507, 529, 599]
 REFUSED = [400, 401, 403, 404, 405, 409, 410, 422]
 
@@ -271,7 +272,8 @@ def test_a_read_timeout_is_asked_again(converse: Callable[..., str]) -> None:
         asked.append(1)
         hung.wait(20)
 
-    with client(converse(conversation)) as http, pytest.raises(TransientError, match="ReadTimeout"):
+    limits = replace(QUICK, read=0.3)
+    with client(converse(conversation), limits=limits) as http, pytest.raises(TransientError, match="ReadTimeout"):
         http.ask(Request("/"))
     hung.set()
     assert len(asked) == 3
