@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from usage_pipeline.contract.errors import ConfigurationError, UsageError
+from usage_pipeline.contract.errors import ConfigurationError, NotAvailableError, UsageError
 from usage_pipeline.contract.time import Clock, Days
 
 if TYPE_CHECKING:
@@ -365,6 +365,8 @@ def check(outside: Outside, account: str | None) -> None:
     for who, slug in _progress(chosen, "asking"):
         try:
             pipeline.check(place, who, slug)
+        except NotAvailableError as error:
+            click.echo(f"{who.name} {slug}: not available: {' '.join(str(error).split())}")
         except UsageError as error:
             went_well = _complain(f"{who.name} {slug}: {' '.join(str(error).split())}")
         else:

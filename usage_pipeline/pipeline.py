@@ -118,6 +118,9 @@ def _client(place: Place, account: Account) -> kit.http.Client:
         rate=vendor.rate,
         ca_bundle=account.options.get("ca_bundle"),
         concurrency=vendor.concurrency,
+        redacts=vendor.redacts,
+        origins=tuple(account.options.get("agents", {}).values()),
+        unavailable=vendor.unavailable,
     )
 
 

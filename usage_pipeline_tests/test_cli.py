@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from usage_pipeline.cli import Outside, main
-from usage_pipeline.sandbox import puppet, server
+from usage_pipeline.sandbox import puppet, server, thousandeyes
 
 NOW = datetime(2026, 3, 18, 12, 0, tzinfo=UTC)
 ACCOUNTS = """\
@@ -62,6 +62,7 @@ def run(tmp_path: Path, address: str) -> Run:
             "USAGE_PIPELINE_ACCOUNTS": str(file),
             "USAGE_PIPELINE_HOME": str(tmp_path / "data"),
             "SANDBOX_PUPPET_TOKEN": token,
+            "SANDBOX_THOUSANDEYES_UNPRICED": thousandeyes.BEARER_WITHOUT_USAGE_PRICING,
         }
         environment.pop(unset, None)
         outside = Outside(environment, lambda: NOW, lambda _seconds: None)
@@ -176,6 +177,29 @@ def test_check_says_what_to_do(run: Run) -> None:
     assert result.stderr.startswith("Error: nodes usage: ")
     assert "Route requires authentication" in result.stderr
     assert WRONG_TOKEN not in result.output
+
+
+def test_what_a_contract_leaves_out_is_not_available_and_no_failure(run: Run, address: str) -> None:
+    accounts = f"""\
+  - name: unpriced
+    vendor: thousandeyes
+    base_url: {address}/thousandeyes
+    start_date: 2026-03-01
+    credentials: {{bearer_token: "${{SANDBOX_THOUSANDEYES_UNPRICED}}"}}
+    endpoints: [units_tests]
+"""
+    result = run("check", "unpriced", accounts=accounts)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("unpriced units_tests: not available: ")
+    assert result.stdout.endswith("customers on usage-based pricing only\n")
+    result = run("pull", "--account", "unpriced", *RANGE, accounts=accounts)
+    assert (result.exit_code, result.stderr) == (0, "")
+    result = run("sql", "SELECT state, rows, reason FROM coverage", "--format", "csv", accounts=accounts)
+    days = list(csv.reader(io.StringIO(result.stdout)))[1:]
+    assert len(days) == 8
+    for state, rows, reason in days:
+        assert (state, rows) == ("not_available", "0")
+        assert reason.endswith("customers on usage-based pricing only")
 
 
 def test_status_tells_gaps_failures_and_what_is_gone(run: Run) -> None:

@@ -17,13 +17,15 @@ Pairs = tuple[tuple[str, str], ...]
 class Request:
     """One GET, without anything secret: credentials are added by the HTTP client.
 
-    `part` says which of an endpoint's requests it is, when normalising must tell them apart.
+    `part` says which of an endpoint's requests it is, when normalising must tell them apart. A request that is `apart`
+    fails alone: the landing is whole while another of them is answered, and an error answer is kept in it.
     """
 
     path: str
     params: Pairs = ()
     headers: Pairs = ()
     part: str = ""
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

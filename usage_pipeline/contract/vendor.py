@@ -95,13 +95,15 @@ class Normalised:
 
     `usage` goes to the table; `billing_periods` (frames of period_start, period_end, response_id) and
     `inventory` (of item, attributes, response_id) to theirs. `missing` maps an expected part that the answer lacks
-    ("datacenter dc2") to the reason: that part is failed, not zero.
+    ("datacenter dc2") to the reason: that part is failed, not zero. `notes` are what a reader of the days should know
+    beside the numbers ("data through 2026-11-20T08:00:00Z"): they stand in the days' coverage.
     """
 
     usage: tuple[Block, ...] = ()
     billing_periods: tuple[pd.DataFrame, ...] = ()
     inventory: tuple[pd.DataFrame, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class Endpoint:
     `requests` turns days (at most `max_days` of them) into the requests that together tell their usage.
     `normalise` reads their answers; it needs no network, clock or environment.
     `settles` is how long after the end of a period its value may still change: it decides `is_final` and how far
-    back a schedule asks again. `follow` names the next page of an answer, None where there is none.
+    back a schedule asks again. `follow` names the next page of an answer, None where there is none. `permission` is
+    what the credential must be allowed to do, in the vendor's words.
     """
 
     slug: str
@@ -125,6 +128,7 @@ class Endpoint:
     max_days: int | None = None
     default: bool = True
     follow: Callable[[Answer], Request | None] | None = None
+    permission: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +138,10 @@ class Vendor:
     `credentials` lists the accepted sets of credential names, each complete; an empty set means none are needed.
     `auth` turns the secrets into an httpx.Auth. `explain` tells what an error answer says, in the vendor's words.
     `reset_headers` maps headers that tell when to ask again (epoch) to their ticks a second.
+    `redacts` names JSON fields that hold secrets of the vendor's: their text is blanked before an answer is kept.
     `rate` is the documented limit, as requests and seconds. `check` refuses accounts whose parts do not fit together
-    by raising ValueError.
+    by raising ValueError. `unavailable` says which refusals mean that the vendor does not tell this account such
+    things, as its contract is another: they are no failures, and nobody has to do anything.
     """
 
     slug: str
@@ -149,7 +155,9 @@ class Vendor:
     reset_headers: Mapping[str, int] = field(default_factory=dict)
     rate: tuple[int, int] | None = None
     concurrency: int = 4
+    redacts: tuple[str, ...] = ()
     check: Callable[[Account], None] | None = None
+    unavailable: Callable[[Answer], bool] | None = None
 
     def endpoint(self, slug: str) -> Endpoint:
         return next(endpoint for endpoint in self.endpoints if endpoint.slug == slug)

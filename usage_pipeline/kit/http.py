@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,6 +27,7 @@ from usage_pipeline.contract.answer import Answer, Request
 from usage_pipeline.contract.errors import (
     ConfigurationError,
     CredentialsError,
+    NotAvailableError,
     PayloadError,
     RequestError,
     TransientError,
@@ -148,6 +150,9 @@ class Client:
     `timer` counts seconds for the bound on one body; without one the clock does, which may be set while it runs.
 
     `explain` reads the vendor's error answers. Errors carry the last answer, where there was one, as `answer`.
+    `unavailable` says which error answers, but for those that are retried, mean that there is nothing to be had.
+    `origins` are further addresses that the user trusts with the credential; requests name them in full. Texts under
+    the names in `redacts` are blanked in every answer.
     """
 
     def __init__(
@@ -164,14 +169,20 @@ class Client:
         ca_bundle: str | None = None,
         concurrency: int = 4,
         limits: Limits | None = None,
+        origins: Collection[str] = (),
+        redacts: Collection[str] = (),
+        unavailable: Callable[[Answer], bool] | None = None,
     ) -> None:
         self._explain = explain
+        self._unavailable = unavailable
         self._clock = clock
         self._sleep = sleep
         self._timer = timer or (lambda: clock().timestamp())
         self._reset_headers = {name.lower(): ticks for name, ticks in (reset_headers or {}).items()}
         self._limits = limits or Limits()
         self._limiter = Limiter(Rate(rate[0], rate[1] * Duration.SECOND)) if rate else None
+        self._origins = {_origin(httpx.URL(_address(address))) for address in (base_url, *origins)}
+        self._secret_texts = _texts_of(redacts) if redacts else None
         self.retries = 0
         self._counting = threading.Lock()
         self._http = httpx.Client(
@@ -198,8 +209,9 @@ class Client:
     def ask(self, request: Request) -> Answer:
         """The answer to a request, status 200 to 299.
 
-        Raises CredentialsError (401, 403), RequestError (other 4xx, redirects), PayloadError (too large),
-        TransientError (still refused after the retries) or ConfigurationError (TLS, what no header can hold).
+        Raises CredentialsError (401, 403), RequestError (other 4xx, redirects), NotAvailableError (what the vendor
+        refuses for good), PayloadError (too large), TransientError (still refused after the retries) or
+        ConfigurationError (TLS, what no header can hold).
         """
         attempts = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, _RetriableError)),
@@ -235,6 +247,8 @@ class Client:
     def _attempt(self, request: Request) -> Answer:
         if self._limiter:
             self._limiter.try_acquire("vendor", blocking=True)
+        there = request.path if "://" in request.path else f"{self._http.base_url}{request.path}"
+        host = request.path if "://" in request.path else self._http.base_url
         try:
             answer, location, secrets = self._send(request)
         except TransientError as error:
@@ -242,18 +256,18 @@ class Client:
         except (httpx.LocalProtocolError, UnicodeError):
             # What httpx says of it quotes the header.
             raise ConfigurationError(
-                f"the request to {self._http.base_url}{request.path} cannot be sent: is there a line break, or "
+                f"the request to {there} cannot be sent: is there a line break, or "
                 "something else that no header can hold, in a credential?"
             ) from None
         except httpx.ConnectError as error:
             if _untrusted(error):
                 raise ConfigurationError(
-                    f"{self._http.base_url} has a certificate that is not trusted here ({error}). "
+                    f"{host} has a certificate that is not trusted here ({error}). "
                     "Set options: ca_bundle to the certificate of its CA"
                 ) from error
-            raise _RetriableError(f"{self._http.base_url} cannot be reached ({error})") from error
+            raise _RetriableError(f"{host} cannot be reached ({error})") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _RetriableError(f"{self._http.base_url}{request.path}: {type(error).__name__} {error}") from error
+            raise _RetriableError(f"{there}: {type(error).__name__} {error}") from error
         if 200 <= answer.status < 300:
             return answer
         told = f"{answer.url} answered {answer.status}"
@@ -266,6 +280,8 @@ class Client:
             # Some vendors tell in every answer when their window resets: it asks for a wait only where it is used up.
             resets = self._reset_headers if answer.status == 429 else {}
             raise _RetriableError(told, answer, asked_wait(answer.headers, resets, self._clock()))
+        if self._unavailable and self._unavailable(answer):
+            raise _carry(NotAvailableError(told), answer)
         if answer.status in {401, 403}:
             raise _carry(CredentialsError(told), answer)
         raise _carry(RequestError(told), answer)
@@ -282,7 +298,7 @@ class Client:
         sent = self._http.build_request(
             "GET", request.path, params=list(request.params) or None, headers=dict(request.headers)
         )
-        if _origin(sent.url) != _origin(self._http.base_url):
+        if _origin(sent.url) not in self._origins:
             raise RequestError(f"{sent.url} is not at {self._http.base_url}: the credential stays here")
         url = str(sent.url)
         bare = httpx.Headers(sent.headers)
@@ -299,7 +315,10 @@ class Client:
         }
         location = response.headers.get("location") if response.is_redirect else None
         secrets = {value for name, value in response.request.headers.items() if bare.get(name) != value}
-        return Answer(request, url, response.status_code, headers, response.content, self._clock()), location, secrets
+        body = response.content
+        if self._secret_texts:
+            body = self._secret_texts.sub(rb'\1"***"', body)
+        return Answer(request, url, response.status_code, headers, body, self._clock()), location, secrets
 
     def _bound(self, response: httpx.Response) -> None:
         """Every body is bounded, those that the authentication reads too."""
@@ -313,6 +332,12 @@ def _carry(error: UsageError, answer: Answer | None) -> UsageError:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
+
+
+def _texts_of(fields: Collection[str]) -> re.Pattern[bytes]:
+    """Matches the text of JSON fields of these names."""
+    names = "|".join(map(re.escape, fields))
+    return re.compile(rf'("(?:{names})"\s*:\s*)"(?:[^"\\]|\\.)*"'.encode())
 
 
 @cache  # reading the system's certificates takes 50 ms

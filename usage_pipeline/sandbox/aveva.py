@@ -1,5 +1,8 @@
 """AVEVA Data Hub: a tenant with three namespaces in two regions, and the identity service that opens it.
 
+It shares some of its data in two communities, and reads what others share there. Grouped by community, a tenant's
+usage is its own; a community's own address tells either that or what others use of the tenant's data.
+
 `end` counts as inclusive: a day is told when its midnight lies within `start` and `end`. What is written late on the
 tenth of a month shows when that day is three days old. Today's numbers grow as the day goes on.
 """
@@ -24,6 +27,7 @@ from usage_pipeline.sandbox.world import EPOCH, World
 CLIENT_ID = "sandbox-aveva-client"
 CLIENT_SECRET = "sandbox-aveva-secret"  # noqa: S105 - opens nothing but this sandbox
 TENANT = "4f7d7a3e-52c0-4b53-9c27-1d1f0f2b6a10"
+NOBODY = "00000000-0000-0000-0000-000000000000"
 TOKEN_LIFE = timedelta(hours=1)
 RESTATED_DAY = 10
 LATE = timedelta(days=3)
@@ -45,6 +49,22 @@ NAMESPACES = {
     "plant-operations": Namespace("WestUS", 9_400_000, 2_400, 3_100_000, 1_100),
     "energy-monitoring": Namespace("WestUS", 2_700_000, 800, 1_450_000, 520),
     "quality-lab": Namespace("NorthEurope", 310_000, 200, 520_000, 170),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Community:
+    """What part of its events and streams the tenant has there, and how much its partners use of its data."""
+
+    internal: float
+    partners: dict[str, float]
+
+
+COMMUNITIES = {
+    "0b6de1c2-7a55-4f0e-9d52-5d1f8a3c7e11": Community(
+        0.04, {"9a3c5f10-1111-4c58-8f0e-2b7a6d4e9c01": 0.02, "c7d1b8e4-2222-4a3b-9e6f-8f5a3c2d1b02": 0.005}
+    ),
+    "6f2e9b74-3c1d-4e8a-b5a7-91c4d2e6f822": Community(0.01, {"9a3c5f10-1111-4c58-8f0e-2b7a6d4e9c01": 0.008}),
 }
 Row = dict[str, str | int | None]
 Handler = Callable[[Request], Response]
@@ -89,15 +109,30 @@ def routes(world: World) -> list[Route]:
         return guard
 
     def tenant_usage(request: Request) -> Response:
-        parts: dict[str, list[str | None]] = {"none": [None], "community": []}  # the tenant shares with nobody
-        names = parts.get(_grouping(request), list(NAMESPACES))
-        return JSONResponse([row for name in names for row in _rows(world, request, name)])
+        asked = _grouping(request)
+        parts = [Part()] if asked == "none" else []
+        if asked in {"namespace", "all"}:
+            parts += [Part(namespace=name) for name in NAMESPACES]
+        if asked in {"community", "all"}:
+            parts += [Part(community=name) for name in COMMUNITIES]
+        return JSONResponse([row for part in parts for row in _rows(world, request, part)])
+
+    def community_usage(request: Request) -> Response:
+        name = request.path_params["community"].lower()
+        if name not in COMMUNITIES:
+            return _error(403, "Forbidden", "The tenant is not in this community", "Ask to be invited")
+        external = _choice(request, "source", "invalid", {"1": "internal", "2": "external"}) == "external"
+        by_tenant = _choice(request, "groupBy", "none", {"0": "none", "1": "tenant"}) == "tenant"
+        partners = list(COMMUNITIES[name].partners)
+        groups = [(partner,) for partner in partners] if by_tenant else [tuple(partners)]
+        parts = [Part(community=name, callers=group) for group in groups] if external else [Part(community=name)]
+        return JSONResponse([row for part in parts for row in _rows(world, request, part)])
 
     def namespace_usage(request: Request) -> Response:
         name = request.path_params["namespace"]
         if name not in NAMESPACES:
             raise ValueError(f"There is no namespace {name}")
-        return JSONResponse(list(_rows(world, request, name)))
+        return JSONResponse(list(_rows(world, request, Part(namespace=name))))
 
     def resources(_request: Request) -> Response:
         days = (world.today - EPOCH).days
@@ -120,6 +155,7 @@ def routes(world: World) -> list[Route]:
         Route("/identity/.well-known/openid-configuration", discovery, methods=["GET"]),
         Route("/identity/connect/token", token, methods=["POST"]),
         Route(f"{tenant}/usage", guarded(tenant_usage), methods=["GET"]),
+        Route("/api/v1/communities/{community}/tenants/{tenant}/usage", guarded(community_usage), methods=["GET"]),
         Route(f"{tenant}/namespaces/{{namespace}}/usage", guarded(namespace_usage), methods=["GET"]),
         Route(f"{tenant}/resources/usage", guarded(resources), methods=["GET"]),
         Route(f"{tenant}/subscriptionterm/billingcycles", guarded(cycles), methods=["GET"]),
@@ -142,11 +178,16 @@ def _grouping(request: Request) -> str:
     by_namespace = asked.get("groupByNamespace", "false").lower()
     if by_namespace not in {"true", "false"}:
         raise ValueError(f"The value '{by_namespace}' is not valid for groupByNamespace")
-    group_by = asked.get("groupBy", "namespace" if by_namespace == "true" else "none").lower()
-    group_by = {"0": "namespace", "1": "community", "2": "all", "3": "none"}.get(group_by, group_by)
-    if group_by not in {"namespace", "community", "all", "none"}:
-        raise ValueError(f"The value '{group_by}' is not valid for groupBy")
-    return group_by
+    numbers = {"0": "namespace", "1": "community", "2": "all", "3": "none"}
+    return _choice(request, "groupBy", "namespace" if by_namespace == "true" else "none", numbers)
+
+
+def _choice(request: Request, name: str, default: str, numbers: dict[str, str]) -> str:
+    """A member of an enum, by its name or number."""
+    said = request.query_params.get(name, default).lower()
+    if numbers.get(said, said) not in numbers.values():
+        raise ValueError(f"The value '{said}' is not valid for {name}")
+    return numbers.get(said, said)
 
 
 def _time(request: Request, name: str) -> datetime | None:
@@ -160,24 +201,33 @@ def _time(request: Request, name: str) -> datetime | None:
         raise ValueError(f"The value '{said}' is not valid for {name}") from None
 
 
-def _rows(world: World, request: Request, namespace: str | None) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a row tells of: the tenant, a namespace of it, a community, or what `callers` use of its data there."""
+
+    namespace: str | None = None
+    community: str | None = None
+    callers: tuple[str, ...] = ()
+
+
+def _rows(world: World, request: Request, part: Part) -> Iterator[Row]:
     """Days where both dates are given, one summary of one day for `start` alone, else billing cycles."""
     start, end = _time(request, "start"), _time(request, "end")
     if start is None and end is None:
         for first, until in _cycles(world.today):
             yield _summed(
                 first,
-                [_row(world, day, namespace) for day in _days(first, min(until, world.today + timedelta(days=1)))],
+                [_row(world, day, part) for day in _days(first, min(until, world.today + timedelta(days=1)))],
             )
     elif start is None:
         raise ValueError("end needs start")
     elif end is None:
-        yield from (_row(world, day, namespace) for day in [start.date()] if EPOCH <= day <= world.today)
+        yield from (_row(world, day, part) for day in [start.date()] if EPOCH <= day <= world.today)
     elif end < start:
         raise ValueError("end lies before start")
     else:
         days = _days(max(start.date(), EPOCH), min(end.date(), world.today) + timedelta(days=1))
-        yield from (_row(world, day, namespace) for day in days if midnight(day) >= start)
+        yield from (_row(world, day, part) for day in days if midnight(day) >= start)
 
 
 def _days(first: date, until: date) -> list[date]:
@@ -202,22 +252,26 @@ def _summed(first: date, days: list[Row]) -> Row:
     return cycle
 
 
-def _row(world: World, day: date, namespace: str | None) -> Row:
-    """One day of a namespace, or of the tenant, where a stream read or written through two namespaces counts once."""
+def _row(world: World, day: date, part: Part) -> Row:
+    """One day of a part; of the tenant, a stream that was read or written through two namespaces counts once."""
     row: Row = {
         "Date": _instant(day),
-        "TenantId": TENANT,
-        "NamespaceId": namespace,
-        "ClusterRegion": NAMESPACES[namespace].region if namespace else None,
+        "TenantId": TENANT if part.community is None else None,
+        "NamespaceId": part.namespace,
+        "ClusterRegion": NAMESPACES[part.namespace].region if part.namespace else None,
         "CalleeTenantId": TENANT,
-        "CallerTenantId": TENANT,
-        "CommunityId": None,
+        "CallerTenantId": NOBODY if len(part.callers) > 1 else next(iter(part.callers), TENANT),
+        "CommunityId": part.community,
     }
-    names = [namespace] if namespace else list(NAMESPACES)
+    names = [part.namespace] if part.namespace else list(NAMESPACES)
     counts = [_counts(world, day, name) for name in names]
+    share = 1.0
+    if part.community:
+        community = COMMUNITIES[part.community]
+        share = sum(community.partners[caller] for caller in part.callers) if part.callers else community.internal
     for field in counts[0]:
         each = [found[field] for found in counts]
-        row[field] = sum(each) if field.endswith("Events") else max([*each, int(0.9 * sum(each))])
+        row[field] = int(share * (sum(each) if field.endswith("Events") else max([*each, int(0.9 * sum(each))])))
     return row
 
 

@@ -65,19 +65,21 @@ class Counts:
         return self.servers + self.billable + sum(self.kinds[kind] for kind in MESH)
 
 
-def routes(world: World) -> list[Route]:
+def routes(world: World, local: str = LOCAL) -> list[Route]:
+    """The agent of one datacenter."""
+
     def usage(request: Request) -> Response:
         if refused := _refused(request):
             return refused
         asked = request.query_params
         token = asked.get("token") or request.headers.get("x-consul-token") or _bearer(request)
-        if token not in {TOKEN, LOCAL_TOKEN}:
+        if token not in ({TOKEN, LOCAL_TOKEN} if local == LOCAL else {TOKEN}):
             return _text(403, "ACL not found" if token else ANONYMOUS, _meta(1, leader=False))
-        reachable = [name for name in KNOWN if name == LOCAL or (token == TOKEN and _reachable(world, name))]
+        reachable = [name for name in KNOWN if name == local or (token == TOKEN and _reachable(world, name))]
         level = next((name for name in ("stale", "consistent") if name in asked), "leader")
         index = 1000 + 37 * (world.today - EPOCH).days
         body = {
-            "Usage": {name: _datacenter(world, name) for name in (reachable if "global" in asked else [LOCAL])},
+            "Usage": {name: _datacenter(world, name) for name in (reachable if "global" in asked else [local])},
             "Index": index,
             "LastContact": 0,
             "KnownLeader": True,

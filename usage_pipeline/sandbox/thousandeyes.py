@@ -1,13 +1,16 @@
-"""ThousandEyes as a local server: v6 (JSON and XML) and v7 of the usage of the current billing period.
+"""ThousandEyes as a local server: v6 (JSON and XML) and v7 of the current billing period, units of any window, quotas.
 
 The organization has two account groups. Its billing period starts on the 5th at 08:00 UTC. Every 28 days a canary test
 replaces the one before: for two days it has no projection, and once deleted it stays in the total only. Instant tests
-are in the total only too. The contract is metered, so it includes units and no enterprise agents.
+are in the total only too. The contract is metered, so it includes units and no enterprise agents. Units of a window,
+from its start up to its end, name every test: deleted ones, and the instant runs of a test beside that test. What
+agents spend is split between the tests that run on them, and so between account groups.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import math
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -25,6 +28,7 @@ EMAIL = "noc@sandbox.example"
 TOKEN = "sandbox-thousandeyes-api-token"  # noqa: S105 - opens the sandbox only
 BEARER_TOKEN = "sandbox-thousandeyes-bearer"  # noqa: S105 - opens the sandbox only
 BEARER_WITHOUT_BILLING = "sandbox-thousandeyes-no-billing"
+BEARER_WITHOUT_USAGE_PRICING = "sandbox-thousandeyes-no-usage-pricing"
 
 REQUESTS_A_MINUTE = 240
 GROUPS = {1101: "Shop", 1102: "Network Operations"}
@@ -36,8 +40,9 @@ TESTS = (
     (1102, 50202, "DNS of shop.example", "DNS - Server", 1_200_000),
     (1102, 50203, "Branch to data center", "Network - Agent to Server", 5_400_000),
 )
+CANARY_GROUP, CANARY_TYPE = 1101, "Web - HTTP Server"
 CANARY_BASE, CANARY_LIFE, UNPROJECTED = 2_600_000, timedelta(days=28), timedelta(days=2)
-INSTANT_BASE = 400_000
+INSTANT_BASE, INSTANT_TEST = 400_000, 50102
 # aid, agentId, vagentId, name, enterprise units a day. Two virtual agents of one machine share its agentId.
 AGENTS = (
     (1102, 70001, 80001, "dc-frankfurt-1", 310_000),
@@ -45,6 +50,14 @@ AGENTS = (
     (1102, 70002, 80003, "branch-lyon", 120_000),
 )
 DEVICES_BASE = 15_000
+# vagentId: the tests that run on the agent.
+RUNS = {80001: (50203, 50102), 80002: (50101, 50102), 80003: (50201, 50203)}
+PAGE = {"tests": 3, "enterprise-agents": 2}
+ORGANIZATION = "21"
+QUOTAS: tuple[tuple[str, int, dict[int, int]], ...] = (
+    (ORGANIZATION, 5_000_000_000, {1101: 3_500_000_000}),
+    ("22", 22_500, {}),
+)
 # Name of the array, typical number of agents by account group.
 SEATS = {
     "endpointAgents": {1101: 60, 1102: 25},
@@ -136,6 +149,16 @@ def agent_units(world: World, start: datetime, end: datetime) -> dict[int, int]:
     return {vagent: units(world, start, end, "agent", vagent, base=base) for _, _, vagent, _, base in AGENTS}
 
 
+def canary_test(number: int) -> Json:
+    return {
+        "aid": CANARY_GROUP,
+        "testId": 60000 + number,
+        "accountGroupName": GROUPS[CANARY_GROUP],
+        "testName": "https://canary.shop.example",
+        "testType": CANARY_TYPE,
+    }
+
+
 def tests(world: World, now: datetime, whole: Period) -> list[Json]:
     start, end = whole
     found = [
@@ -151,17 +174,68 @@ def tests(world: World, now: datetime, whole: Period) -> list[Json]:
         for aid, test_id, name, kind, base in TESTS
     ]
     number, born, _ = canaries(now, now + timedelta(microseconds=1))[0]
-    canary = {
-        "aid": 1101,
-        "testId": 60000 + number,
-        "accountGroupName": GROUPS[1101],
-        "testName": "https://canary.shop.example",
-        "testType": "Web - HTTP Server",
-        "cloudUnitsUsed": canary_units(world, start, now).get(number, 0),
-    }
+    canary = canary_test(number) | {"cloudUnitsUsed": canary_units(world, start, now).get(number, 0)}
     if now >= born + UNPROJECTED:
         canary["cloudUnitsProjected"] = canary_units(world, start, end)[number]
     return [*found, canary]
+
+
+def spent(world: World, start: datetime, end: datetime) -> dict[tuple[int, int], int]:
+    """Enterprise units between two instants, by vagentId and the test that ran on the agent."""
+    found: dict[tuple[int, int], int] = {}
+    for vagent, whole in agent_units(world, start, end).items():
+        first, *others = RUNS[vagent]
+        found |= {(vagent, test_id): whole // (1 + len(others)) for test_id in others}
+        found[vagent, first] = whole - sum(found[vagent, test_id] for test_id in others)
+    return found
+
+
+def units_of_tests(world: World, start: datetime, end: datetime) -> list[Json]:
+    """Every test that consumed something between two instants, and what it is projected to consume in this period."""
+    used, whole = spent(world, start, end), period(world.now)
+    projected, instant = spent(world, *whole), ("instant",)
+
+    def numbers(base: float, *key: object) -> Json:
+        return {
+            "cloudUnitsUsed": units(world, start, end, *key, base=base),
+            "cloudUnitsProjected": units(world, *whole, *key, base=base),
+        }
+
+    found = []
+    for aid, test_id, name, kind, base in TESTS:
+        test = {"aid": aid, "accountGroupName": GROUPS[aid], "testId": test_id, "testName": name, "testType": kind}
+        on_agents = {
+            "enterpriseUnitsUsed": sum(part for (_, ran), part in used.items() if ran == test_id),
+            "enterpriseUnitsProjected": sum(part for (_, ran), part in projected.items() if ran == test_id),
+        }
+        found.append(test | {"isInstantTest": False} | numbers(base, "test", test_id) | on_agents)
+        if test_id == INSTANT_TEST:
+            found.append(test | {"isInstantTest": True} | numbers(INSTANT_BASE, *instant))
+    for number, consumed in canary_units(world, start, end).items():
+        found.append(canary_test(number) | {"isInstantTest": False, "cloudUnitsUsed": consumed})
+    return found
+
+
+def units_of_agents(world: World, start: datetime, end: datetime) -> list[Json]:
+    """Every agent by the account groups whose tests ran on it."""
+    groups = {test_id: aid for aid, test_id, *_ in TESTS}
+    used, projected = spent(world, start, end), spent(world, *period(world.now))
+
+    def share(parts: dict[tuple[int, int], int], vagent: int, aid: int) -> int:
+        return sum(part for (agent, ran), part in parts.items() if (agent, groups[ran]) == (vagent, aid))
+
+    return [
+        {
+            "aid": aid,
+            "accountGroupName": GROUPS[aid],
+            "agentId": vagent,
+            "agentName": name,
+            "enterpriseUnitsUsed": share(used, vagent, aid),
+            "enterpriseUnitsProjected": share(projected, vagent, aid),
+        }
+        for _, _, vagent, name, _ in AGENTS
+        for aid in sorted({groups[ran] for ran in RUNS[vagent]})
+    ]
 
 
 def usage(world: World) -> Json:
@@ -217,6 +291,15 @@ def as_v6(told: Json) -> Json:
     return {"usage": {**rest, "quota": quota}}
 
 
+def with_v7_ids(item: Json) -> Json:
+    """Ids as text, and none for the agent that has none to tell."""
+    return {
+        key: str(value) if key in IDS else value
+        for key, value in item.items()
+        if (key, value) != ("agentId", AGENTS[-1][2])
+    }
+
+
 def as_v7(told: Json, expand: set[str], url: str) -> Json:
     """Arrays where expanded only, ids as text, the virtual agent's id as agentId, and none for an agent without one."""
 
@@ -224,9 +307,7 @@ def as_v7(told: Json, expand: set[str], url: str) -> Json:
         if "vagentId" in item:
             item = {**item, "agentId": item["vagentId"]}
             del item["vagentId"]
-            if item["agentId"] == AGENTS[-1][2]:
-                del item["agentId"]
-        return {key: str(value) if key in IDS else value for key, value in item.items()}
+        return with_v7_ids(item)
 
     quota = {
         key: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
@@ -235,6 +316,70 @@ def as_v7(told: Json, expand: set[str], url: str) -> Json:
     rest = {key: value for key, value in told.items() if not isinstance(value, list)}
     arrays = {EXPANSIONS[name]: list(map(record, told[EXPANSIONS[name]])) for name in sorted(expand)}
     return {"usage": {**rest, "quota": quota, **arrays}, "_links": {"self": {"href": url}}}
+
+
+def quotas(url: str) -> Json:
+    """The quotas of the organizations in which the user may edit them; an account group without one is not told."""
+    told = [
+        {
+            "organizationQuota": {"orgId": organization, "value": value},
+            "accountGroupQuotas": [{"aid": str(aid), "value": part} for aid, part in groups.items()],
+        }
+        for organization, value, groups in QUOTAS
+    ]
+    return {"quotas": told, "_links": {"self": {"href": url}}}
+
+
+def window(request: Request, now: datetime) -> Period:
+    """The window that is asked for, up to now. Raises ValueError where it is none."""
+    start, _ = period(now)
+    told = {name: request.query_params.get(name) for name in ("startDate", "endDate")}
+    given = {name: instant(name, text) for name, text in told.items() if text is not None}
+    if "endDate" in given and "startDate" not in given:
+        raise ValueError("endDate needs startDate")
+    start, end = given.get("startDate", start), given.get("endDate", now)
+    if end < start:
+        raise ValueError("endDate is before startDate")
+    return max(start, midnight(EPOCH)), min(end, now)
+
+
+def instant(name: str, text: str) -> datetime:
+    """A complete ISO 8601 time in UTC. Raises ValueError where it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.utcoffset() != timedelta(0) or "T" not in text or text.count(":") < 2:
+        raise ValueError(f"Invalid {name} {text}")
+    return found.astimezone(UTC)
+
+
+def cursor(offset: int) -> str:
+    return base64.urlsafe_b64encode(f"page-from-{offset}".encode()).decode()
+
+
+def offset(told: str | None) -> int:
+    """Where the page of a cursor begins. Raises ValueError where it is none of ours."""
+    try:
+        text = "page-from-0" if told is None else base64.urlsafe_b64decode(told.encode("ascii")).decode("ascii")
+        return int(text.removeprefix("page-from-"))
+    except (binascii.Error, UnicodeError, ValueError):
+        raise ValueError(f"Invalid cursor {told}") from None
+
+
+def paged(request: Request, records: list[Json], size: int) -> Json:
+    """The page that is asked for, and links to those around it."""
+    first = offset(request.query_params.get("cursor"))
+
+    def link(at: int) -> Json:
+        return {"href": str(request.url.include_query_params(cursor=cursor(at)))}
+
+    links = {"self": {"href": str(request.url)}}
+    if first:
+        links["previous"] = link(max(0, first - size))
+    if first + size < len(records):
+        links["next"] = link(first + size)
+    return {"breakdowns": list(map(with_v7_ids, records[first : first + size])), "_links": links}
 
 
 def as_xml(name: str, value: Any) -> ET.Element:
@@ -249,7 +394,7 @@ def as_xml(name: str, value: Any) -> ET.Element:
     return element
 
 
-class Window:
+class Allowance:
     """The organization's requests of a minute, counted from the first."""
 
     def __init__(self, world: World) -> None:
@@ -291,7 +436,8 @@ def v6_error(request: Request, status: int, said: str) -> Response:
 
 def v7_error(_request: Request, status: int, said: str) -> Response:
     if status == 401:
-        return JSONResponse({"error": "invalid_token", "error_description": said}, 401)
+        body = {"error": "invalid_token", "error_description": said}
+        return JSONResponse(body, 401, media_type="application/problem+json")
     titles = {400: "Bad request", 403: "Forbidden", 404: "URI Resource Not Found", 429: "Too many requests"}
     problem = {"type": "about:blank", "title": titles[status], "status": status, "detail": said}
     return JSONResponse(problem | {"instance": "/v7"}, status, media_type="application/problem+json")
@@ -301,14 +447,14 @@ def credential(request: Request) -> str | None:
     """The credential of a request if this server knows it: `basic`, or the bearer token."""
     scheme, _, told = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return told if told in {BEARER_TOKEN, BEARER_WITHOUT_BILLING} else None
+        return told if told in {BEARER_TOKEN, BEARER_WITHOUT_BILLING, BEARER_WITHOUT_USAGE_PRICING} else None
     basic = base64.b64encode(f"{EMAIL}:{TOKEN}".encode()).decode()
     return "basic" if scheme.lower() == "basic" and told == basic else None
 
 
 def routes(world: World) -> list[Route]:
-    """Both versions of the usage page, and 404 for everything else."""
-    window = Window(world)
+    """Both versions of the usage page, units and quotas of v7, and 404 for everything else."""
+    allowance = Allowance(world)
 
     def guarded(
         answer: Callable[[Request], Response],
@@ -328,7 +474,7 @@ def routes(world: World) -> list[Route]:
             return answer(request)
 
         async def handle(request: Request) -> Response:
-            allowed, headers = window.count()
+            allowed, headers = allowance.count()
             response = checked(request) if allowed else error(request, 429, "Rate limit of the organization exceeded")
             response.headers.update(headers)
             return response
@@ -348,6 +494,24 @@ def routes(world: World) -> list[Route]:
         body = as_v7(usage(world), expand, str(request.url))
         return JSONResponse(body, media_type="application/hal+json")
 
+    def units_by(
+        what: str, records: Callable[[World, datetime, datetime], list[Json]]
+    ) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            if credential(request) == BEARER_WITHOUT_USAGE_PRICING:
+                return v7_error(request, 403, "Only customers on usage based pricing have this resource")
+            try:
+                start, end = window(request, world.now)
+                body = paged(request, records(world, start, end) if start < end else [], PAGE[what])
+            except ValueError as error:
+                return v7_error(request, 400, str(error))
+            return JSONResponse(body, media_type="application/hal+json")
+
+        return answer
+
+    def v7_quotas(request: Request) -> Response:
+        return JSONResponse(quotas(str(request.url)), media_type="application/hal+json")
+
     def v6_nothing(request: Request) -> Response:
         return v6_error(request, 404, "No such resource")
 
@@ -358,6 +522,12 @@ def routes(world: World) -> list[Route]:
         Route("/v6/usage", guarded(v6, v6_error, basic=True)),
         Route("/v6/usage.{suffix:str}", guarded(v6, v6_error, basic=True)),
         Route("/v7/usage", guarded(v7, v7_error, basic=False)),
+        Route("/v7/usage/units/tests", guarded(units_by("tests", units_of_tests), v7_error, basic=False)),
+        Route(
+            "/v7/usage/units/enterprise-agents",
+            guarded(units_by("enterprise-agents", units_of_agents), v7_error, basic=False),
+        ),
+        Route("/v7/quotas", guarded(v7_quotas, v7_error, basic=False)),
         Route("/v6/{rest:path}", guarded(v6_nothing, v6_error, basic=True)),
         Route("/v7/{rest:path}", guarded(v7_nothing, v7_error, basic=False)),
     ]

@@ -70,13 +70,25 @@ def _piece(
 ) -> Landed:
     answers: list[Answer] = []
     problem: UsageError | None = None
+    apart: list[UsageError | None] = []
     try:
         for request in endpoint.requests(account, days):
-            for answer in _pages(endpoint, request, ask):
-                answers.append(answer)  # noqa: PERF402 - what came before a failing page is kept too
+            alone = None
+            try:
+                for answer in _pages(endpoint, request, ask):
+                    answers.append(answer)  # noqa: PERF402 - what came before a failing page is kept too
+            except UsageError as error:
+                if not request.apart:
+                    raise
+                alone = error
+                answers += [error.answer] if error.answer else []
+            if request.apart:
+                apart.append(alone)
     except UsageError as error:
         problem = error
         answers += [error.answer] if error.answer else []
+    if apart and all(apart):
+        problem = problem or apart[0]
     landing = Landing(account.vendor, account.name, endpoint.slug, days, tuple(answers), now, account.options)
     if answers or not problem:
         raw.write(store, landing, error=str(problem or ""))

@@ -137,9 +137,8 @@ def coverage(
     for day, fetched in told.fetched.items():
         missing = "; ".join(f"{part}: {why}" for part, why in told.missing.get(day, {}).items())
         refused = f"last answer refused: {told.refused[day]}" if day in told.refused else ""
-        reason = "; ".join(
-            filter(None, [missing, refused, f"last attempt failed: {failed[day]}" if day in failed else ""])
-        )
+        attempt = f"last attempt failed: {failed[day]}" if day in failed else ""
+        reason = "; ".join(filter(None, [missing, refused, attempt, *told.notes.get(day, ())]))
         if missing:
             say(day, State.FAILED, fetched, reason)
         elif not found.get(day) and endpoint.metrics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -25,13 +25,15 @@ class Told:
     """What the raw answers say of some days.
 
     `fetched` has the days that are told, with the time of their newest answer; `refused` the days whose newest
-    answer could not be read, told by an older one or not; `missing` the parts that an answer should have had.
+    answer could not be read, told by an older one or not; `missing` the parts that an answer should have had; `notes`
+    what the answers say of the days beside the numbers.
     """
 
     rows: pa.Table
     fetched: dict[date, datetime] = field(default_factory=dict)
     refused: dict[date, UsageError] = field(default_factory=dict)
     missing: dict[date, Mapping[str, str]] = field(default_factory=dict)
+    notes: dict[date, tuple[str, ...]] = field(default_factory=dict)
     billing_periods: list[pd.DataFrame] = field(default_factory=list)
     inventory: list[pd.DataFrame] = field(default_factory=list)
 
@@ -53,7 +55,7 @@ def _window(store: ObjectStore, endpoint: Endpoint, references: list[raw.Referen
         if not covered:
             continue
         try:
-            landing, rows = _read(store, endpoint, reference, told)
+            landing, rows = _read(store, endpoint, reference, told, covered)
         except UsageError as error:
             told.refused |= {day: error for day in covered if day not in told.refused}
             continue
@@ -70,7 +72,7 @@ def _snapshots(store: ObjectStore, endpoint: Endpoint, references: list[raw.Refe
     for reference in references:
         day = reference.days.first
         try:
-            landing, rows = _read(store, endpoint, reference, told)
+            landing, rows = _read(store, endpoint, reference, told, [day])
         except UsageError as error:
             told.refused[day] = error
             continue
@@ -81,11 +83,14 @@ def _snapshots(store: ObjectStore, endpoint: Endpoint, references: list[raw.Refe
     return told
 
 
-def _read(store: ObjectStore, endpoint: Endpoint, reference: raw.Reference, told: Told) -> tuple[Landing, pa.Table]:
+def _read(
+    store: ObjectStore, endpoint: Endpoint, reference: raw.Reference, told: Told, covered: Iterable[date]
+) -> tuple[Landing, pa.Table]:
     landing = raw.read(store, reference)
     normalised = endpoint.normalise(landing)
     rows = normalise.usage(endpoint, landing, normalised)
-    told.missing |= dict.fromkeys(landing.days, normalised.missing)
+    told.missing |= dict.fromkeys(covered, normalised.missing)
+    told.notes |= dict.fromkeys(covered, normalised.notes)
     told.billing_periods += [frame.assign(fetched_at=landing.landed_at) for frame in normalised.billing_periods]
     told.inventory += [frame.assign(fetched_at=landing.landed_at) for frame in normalised.inventory]
     return landing, rows

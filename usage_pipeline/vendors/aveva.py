@@ -4,7 +4,8 @@ Read from the reference page "Usage" in its shape before and since 2022-08, its 
 (2026-11). A day is 00:00 to 24:00 UTC. Whether past days are revised is not documented, so a day counts as settled
 after a week. Odd: the same schema tells billing cycles, one summary or days, depending on which dates are sent (both
 are always sent); whether `end` is inclusive is not told; streams accessed are distinct within a day, so neither days,
-namespaces nor ingress and egress add up.
+namespaces nor ingress and egress add up. `groupBy=All` is the union of two groupings that overlap, and is never asked
+for. `groupBy` of a community takes other values than that of a tenant, and `source` has no default that works.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import Field
@@ -35,14 +36,37 @@ DOCUMENTATION = (
 US_WEST = "https://uswe.datahub.connect.aveva.com"
 # How many days one request may span is not documented: a quarter is modest, and at most 92 rows a namespace.
 MOST_DAYS = 92
+Text = Annotated[str, Field(min_length=1)]
+Requests = Callable[[Account, Days], Iterator[Request]]
 
 
 class AvevaOptions(Options):
-    """`tenant_id` stands in every address; `namespaces` narrows `namespace_usage` and asks each by itself."""
+    """`tenant_id` stands in every address. The `split_` options decide what a series is: they are not for switching.
+
+    `groupByNamespace` is told by the pages of all years, though deprecated since 2022-08; `groupBy` only by the later.
+    """
 
     tenant_id: str = Field(min_length=1, description="The tenant's id, a GUID")
-    namespaces: list[Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=list, description="Ids of the namespaces to ask for; without any, all are asked for at once"
+    namespaces: list[Text] = Field(
+        default_factory=list, description="Ids of the namespaces to read; without any, all are read"
+    )
+    communities: list[Text] = Field(
+        default_factory=list, description="Ids of the communities that community_usage asks for"
+    )
+    community_sources: list[Literal["Internal", "External"]] = Field(
+        default=["Internal", "External"],
+        min_length=1,
+        description="Whose usage community_usage asks for: the tenant's own, that of others of its data, or both",
+    )
+    group_by_form: Literal["groupByNamespace", "groupBy"] = Field(
+        default="groupByNamespace",
+        description="Parameter that groups by namespace: the older one, which every version takes, or its successor",
+    )
+    split_regions: bool = Field(
+        default=False, description="Split namespace_usage by cluster_region too, for namespaces in several regions"
+    )
+    split_tenants: bool = Field(
+        default=False, description="Split what communities use by caller_tenant and callee_tenant too"
     )
 
 
@@ -76,10 +100,26 @@ RESOURCES = {
 }
 # The 2020 pages tell the region as the number of an enum, later ones as text.
 FIELDS = {*DAILY, "ClusterRegion"}
+REGION = {"cluster_region": "ClusterRegion"}
+TENANTS = {"caller_tenant": "CallerTenantId", "callee_tenant": "CalleeTenantId"}
+NOBODY = "00000000-0000-0000-0000-000000000000"
+# Ids and names whose case differs from place to place: `WestUS` and `westus`.
+FOLDED = (*REGION.values(), *TENANTS.values(), "CommunityId")
+
+BY_NAMESPACE = {"namespace": "NamespaceId"}
+BY_COMMUNITY = {"community": "CommunityId"}
+# `Source` is not in the answer: it is what was asked for.
+IN_COMMUNITY = BY_COMMUNITY | {"source": "Source"}
+# What the rows of one day and series can differ in, and the option that makes each a series of its own.
+PARTS = {
+    "ClusterRegion": (BY_NAMESPACE, "split_regions"),
+    "CallerTenantId": (BY_COMMUNITY, "split_tenants"),
+    "CalleeTenantId": (BY_COMMUNITY, "split_tenants"),
+}
 
 
 def _tenant(account: Account) -> str:
-    return f"/api/v1/tenants/{quote(account.options['tenant_id'], safe='')}"
+    return f"/tenants/{quote(account.options['tenant_id'], safe='')}"
 
 
 def _dates(days: Days) -> tuple[tuple[str, str], ...]:
@@ -88,65 +128,134 @@ def _dates(days: Days) -> tuple[tuple[str, str], ...]:
 
 
 def tenant_requests(account: Account, days: Days) -> Iterator[Request]:
-    """One request, ungrouped: that is the default of both `groupByNamespace` and the `groupBy` that replaces it."""
-    yield Request(f"{_tenant(account)}/usage", _dates(days))
+    """One request, ungrouped: the default of both forms."""
+    group_by = (("groupBy", "None"),) if account.options["group_by_form"] == "groupBy" else ()
+    yield Request(f"/api/v1{_tenant(account)}/usage", (*_dates(days), *group_by))
 
 
 def namespace_requests(account: Account, days: Days) -> Iterator[Request]:
-    """One request a configured namespace, else one for all: pages since 2022-08 no longer show the former."""
+    """One request a configured namespace, else one for all; `groupBy` always asks for all.
+
+    Pages since 2022-08 no longer show a namespace's own address.
+    """
+    if account.options["group_by_form"] == "groupBy":
+        yield Request(f"/api/v1{_tenant(account)}/usage", (*_dates(days), ("groupBy", "Namespace")))
+        return
     for namespace in dict.fromkeys(account.options["namespaces"]):
-        path = f"{_tenant(account)}/namespaces/{quote(namespace, safe='')}/usage"
+        path = f"/api/v1{_tenant(account)}/namespaces/{quote(namespace, safe='')}/usage"
         yield Request(path, _dates(days), part=namespace)
     if not account.options["namespaces"]:
-        yield Request(f"{_tenant(account)}/usage", (*_dates(days), ("groupByNamespace", "true")))
+        yield Request(f"/api/v1{_tenant(account)}/usage", (*_dates(days), ("groupByNamespace", "true")))
+
+
+def tenant_community_requests(account: Account, days: Days) -> Iterator[Request]:
+    """One request for all communities of the tenant."""
+    yield Request(f"/api/v1{_tenant(account)}/usage", (*_dates(days), ("groupBy", "Community")))
+
+
+def community_requests(account: Account, days: Days) -> Iterator[Request]:
+    """One request a community and source. Ungrouped is the default; without a source there is no answer."""
+    group_by = (("groupBy", "Tenant"),) if account.options["split_tenants"] else ()
+    for community in dict.fromkeys(account.options["communities"]):
+        path = f"/api/v1/communities/{quote(community, safe='')}{_tenant(account)}/usage"
+        for source in dict.fromkeys(account.options["community_sources"]):
+            yield Request(path, (*_dates(days), *group_by, ("source", source)), part=community)
 
 
 def resource_requests(account: Account, _days: Days) -> Iterator[Request]:
-    yield Request(f"{_tenant(account)}/resources/usage")
+    yield Request(f"/api/v1{_tenant(account)}/resources/usage")
 
 
 def cycle_requests(account: Account, _days: Days) -> Iterator[Request]:
     """One request whatever the days: the cycles that have elapsed, at most 12 months back."""
-    yield Request(f"{_tenant(account)}/subscriptionterm/billingcycles")
+    yield Request(f"/api/v1{_tenant(account)}/subscriptionterm/billingcycles")
 
 
-def usage(landing: Landing, dimensions: Mapping[str, str]) -> Normalised:
-    """One row a day and field, and a namespace where that is a dimension.
+def usage(landing: Landing, by: Mapping[str, str]) -> Normalised:
+    """One row a day and field, and a namespace or community where that is a dimension.
 
-    Without dimensions a row of a namespace is refused: it would stand as the tenant's total.
+    Without dimensions a row of a namespace or community is refused: it would stand as the tenant's total.
     """
-    return Normalised(usage=tuple(block for answer in landing.answers for block in _daily(landing, answer, dimensions)))
+    return Normalised(usage=tuple(block for answer in landing.answers for block in _daily(landing, answer, by)))
 
 
-def _daily(landing: Landing, answer: Answer, dimensions: Mapping[str, str]) -> Iterator[Block]:
+def _daily(landing: Landing, answer: Answer, by: Mapping[str, str]) -> Iterator[Block]:
     rows = kit.payload.records(answer, kit.payload.json(answer), "$", FIELDS)
-    for index, (tenant, namespace) in enumerate(zip(rows.column("TenantId"), rows.column("NamespaceId"), strict=True)):
-        if tenant is not None and str(tenant).lower() != landing.options["tenant_id"].lower():
-            raise PayloadError(rows.at(index, "TenantId"), f"{tenant!r} is not the tenant that was asked for")
-        if namespace is not None and (not dimensions or answer.request.part not in {"", namespace}):
-            raise PayloadError(rows.at(index, "NamespaceId"), f"{namespace!r} was not asked for")
-    rows = replace(rows, items=[row | {"ClusterRegion": _folded(row.get("ClusterRegion"))} for row in rows.items])
+    for index, item in enumerate(rows.items):
+        _refuse_others(rows, index, item, landing.options["tenant_id"], by)
+    rows = replace(rows, items=[_folded(item, answer.request, by) for item in rows.items])
+    dimensions, labels = _split(landing.options, by)
     instants = kit.frames.times(rows, "Date", kit.frames.instant)
     start = instants.astype("datetime64[D]").astype("datetime64[us]")
     # An inclusive `end` brings the day after the last; it is another load's, and is left out.
     beyond = start == kit.frames.utc64([landing.days.end])
     kit.frames.within(landing.days, rows, "Date", start - beyond * kit.frames.ONE_DAY)
-    labels = {"cluster_region": "ClusterRegion"} if dimensions else {}
+    _refuse_parts(rows, start.tolist(), by, dimensions)
+    kept = ~beyond
+    if by == BY_NAMESPACE and (wanted := landing.options["namespaces"]):
+        named = {name.lower() for name in wanted}
+        kept &= [str(namespace).lower() in named for namespace in rows.column("NamespaceId")]
     for block in kit.frames.blocks(
         rows, DAILY, start=start, end=start + kit.frames.ONE_DAY, dimensions=dimensions, labels=labels
     ):
         yield replace(
             block,
-            values=block.values.filter(~beyond),
-            series=block.series[~beyond],
-            start=block.start[~beyond],
-            end=block.end[~beyond],
+            values=block.values.filter(kept),
+            series=block.series[kept],
+            start=block.start[kept],
+            end=block.end[kept],
         )
 
 
-def _folded(region: kit.payload.Json) -> kit.payload.Json:
-    """Regions are written `WestUS` in one place and `westus` in another."""
-    return region.lower() if isinstance(region, str) else region
+def _split(options: Mapping[str, Any], by: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Dimensions and labels. Answers that were kept before an option came to be do without it.
+
+    Callers and callees are no labels: an ungrouped row may stand for several.
+    """
+    if not by:
+        return {}, {}
+    regions = REGION if by == BY_NAMESPACE and options.get("split_regions") else {}
+    tenants = TENANTS if "community" in by and options.get("split_tenants") else {}
+    return {**by, **regions, **tenants}, {} if regions else REGION
+
+
+def _refuse_others(
+    rows: kit.payload.Records, index: int, item: Mapping[str, Any], ours: str, by: Mapping[str, str]
+) -> None:
+    """Refuse rows of other tenants, namespaces and communities than those that were asked for."""
+    tenants = {key: item[key] for key in ("TenantId", *TENANTS.values()) if item.get(key) not in {None, NOBODY}}
+    # In a community it is not told whose id `TenantId` is. Since 2022-08 it may be null.
+    if "source" not in by and "TenantId" in tenants:
+        tenants = {"TenantId": tenants["TenantId"]}
+    if tenants and ours.lower() not in {str(tenant).lower() for tenant in tenants.values()}:
+        key, tenant = next(iter(tenants.items()))
+        raise PayloadError(rows.at(index, key), f"{tenant!r} is not the tenant that was asked for")
+    part = rows.answer.request.part
+    for key, asked in (("NamespaceId", by == BY_NAMESPACE), ("CommunityId", "community" in by)):
+        found = item.get(key)
+        if found is not None and not (asked and part.lower() in {"", str(found).lower()}):
+            raise PayloadError(rows.at(index, key), f"{found!r} was not asked for")
+
+
+def _folded(item: Mapping[str, Any], request: Request, by: Mapping[str, str]) -> dict[str, Any]:
+    """A row with its ids in one spelling. A community's own answer need not repeat which community it is of."""
+    told = {key: item[key].lower() for key in FOLDED if isinstance(item.get(key), str)}
+    if "source" in by:
+        told = {"CommunityId": request.part.lower(), "Source": dict(request.params)["source"].lower()} | told
+    return {**item, **told}
+
+
+def _refuse_parts(rows: kit.payload.Records, days: list[Any], by: Mapping[str, str], split: Mapping[str, str]) -> None:
+    """Refuse a series whose day comes in parts. Whether it does must not decide, answer by answer, what a series is."""
+    seen: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for index, (day, item) in enumerate(zip(days, rows.items, strict=True)):
+        other = seen.setdefault((day, *(item.get(key) for key in split.values())), item)
+        for key, (splits, option) in PARTS.items():
+            if item.get(key) != other.get(key):
+                hint = f"set options: {option}: true" if splits.items() <= by.items() else "no option tells them apart"
+                raise PayloadError(
+                    rows.at(index, key), f"{day:%Y-%m-%d} is told twice: {item.get(key)}, {other.get(key)}; {hint}"
+                )
 
 
 def resource_usage(landing: Landing) -> Normalised:
@@ -197,8 +306,19 @@ def auth(account: Account, secrets: Mapping[str, str], clock: Clock) -> httpx.Au
     return kit.auth.ClientCredentials(discovery, secrets["client_id"], secrets["client_secret"], clock)
 
 
+def check(account: Account) -> None:
+    if "community_usage" in account.endpoints and not account.options["communities"]:
+        raise ValueError("community_usage needs communities, the ids of those to ask for")
+
+
 def _daily_endpoint(
-    slug: str, title: str, requests: Callable[[Account, Days], Iterator[Request]], dimensions: Mapping[str, str]
+    slug: str,
+    title: str,
+    requests: Requests,
+    by: Mapping[str, str],
+    *,
+    default: bool = True,
+    permission: str = "role Tenant Member",
 ) -> Endpoint:
     return Endpoint(
         slug=slug,
@@ -207,9 +327,11 @@ def _daily_endpoint(
         documentation=DOCUMENTATION,
         metrics=tuple(DAILY.values()),
         requests=requests,
-        normalise=partial(usage, dimensions=dimensions),
+        normalise=partial(usage, by=by),
         settles=timedelta(days=7),
         max_days=MOST_DAYS,
+        default=default,
+        permission=permission,
     )
 
 
@@ -220,10 +342,26 @@ AVEVA = Vendor(
     credentials=(frozenset({"client_id", "client_secret"}),),
     auth=auth,
     explain=explain,
+    check=check,
     base_url=US_WEST,
     endpoints=(
         _daily_endpoint("tenant_usage", "Tenant usage", tenant_requests, {}),
-        _daily_endpoint("namespace_usage", "Namespace usage", namespace_requests, {"namespace": "NamespaceId"}),
+        _daily_endpoint("namespace_usage", "Namespace usage", namespace_requests, BY_NAMESPACE),
+        _daily_endpoint(
+            "tenant_community_usage",
+            "Tenant usage by community",
+            tenant_community_requests,
+            BY_COMMUNITY,
+            default=False,
+        ),
+        _daily_endpoint(
+            "community_usage",
+            "Community usage",
+            community_requests,
+            IN_COMMUNITY,
+            default=False,
+            permission="not documented; the tenant is a member of the community",
+        ),
         Endpoint(
             slug="resource_usage",
             title="Tenant resource usage",
@@ -232,6 +370,7 @@ AVEVA = Vendor(
             metrics=tuple(RESOURCES.values()),
             requests=resource_requests,
             normalise=resource_usage,
+            permission="role Tenant Member",
         ),
         Endpoint(
             slug="billing_cycles",
@@ -241,6 +380,7 @@ AVEVA = Vendor(
             metrics=(),
             requests=cycle_requests,
             normalise=billing_cycles,
+            permission="role Account Administrator in 2020; the current one is not documented",
         ),
     ),
 )

@@ -5,7 +5,8 @@ answers of real agents. There is no history, and no time in the answer: a row is
 nothing about it changes later. Odd: `global` counts by its presence, `dc` is ignored, and status 200 says little.
 A server that knows no leader answers old counts or zeros, and a datacenter that cannot be reached, or whose counts
 the token may not read, is left out without a word. What an answer says of its own freshness is the body's; the same
-headers come with errors too, and count in other units.
+headers come with errors too, and count in other units. The catalog's list of datacenters still holds those that
+cannot be reached.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -29,15 +31,35 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = "https://developer.hashicorp.com/consul/api-docs/operator/usage"
 DATACENTER = r"^[a-z0-9_-]+$"
+Datacenter = Annotated[str, StringConstraints(pattern=DATACENTER)]
+Address = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$")]
+# Parts: no datacenter can be called so, `catalog` could.
+AGENT, CATALOG = "agent/", "catalog"
 NANOSECONDS = 10**9
+NO_ANSWER = "its agent gave no answer, or left it out"
+LEFT_OUT = (
+    "the answer leaves it out: it cannot be reached from the agent that was asked, or the token has no operator:read "
+    "there, or its name is another"
+)
 Cell = tuple[Any, str, dict[str, str]]  # a number, where it stands, its dimensions
 
 
 class ConsulOptions(Options):
-    """With several `datacenters` all that the agent knows are asked for, else its own."""
+    """Expected are the `datacenters`, those of the `agents`, and with `expect: catalog` all that the catalog lists.
 
-    datacenters: list[Annotated[str, StringConstraints(pattern=DATACENTER)]] = Field(
+    With several `datacenters`, or `expect: catalog`, all that the agent knows are asked for, else its own. `agents` are
+    asked for their own instead, and vouch for its freshness; one that does not answer is missing.
+    """
+
+    datacenters: list[Datacenter] = Field(
         default_factory=list, description="Expected datacenters; one that an answer lacks counts as failed, not as zero"
+    )
+    expect: Literal["listed", "catalog"] = Field(
+        default="listed", description="Whether datacenters are expected that only the agent's catalog lists"
+    )
+    agents: dict[Datacenter, Address] = Field(
+        default_factory=dict,
+        description="Address of each datacenter's agent, to ask it for its own; the token goes to all of them",
     )
     ca_bundle: str | None = Field(default=None, description="Path of the certificate of the CA that signed the agent's")
     max_last_contact_seconds: int = Field(
@@ -81,41 +103,76 @@ IGNORED = {
 
 
 def requests(account: Account, _days: Days) -> Iterator[Request]:
-    """One request for the present. `global=false` would be global too, so it is left out."""
-    several = len(account.options["datacenters"]) > 1
-    yield Request("/v1/operator/usage", params=(("global", ""),) if several else ())
+    """One request for the present, or one an agent; then one for the catalog where that tells what to expect.
+
+    `global=false` would be global too, so it is left out. `dc` is ignored, so that each datacenter needs its own agent.
+    """
+    path, options = "/v1/operator/usage", account.options
+    catalog = options["expect"] == CATALOG
+    for datacenter, agent in options["agents"].items():
+        yield Request(f"{agent.rstrip('/')}{path}", part=f"{AGENT}{datacenter}", apart=True)
+    if not options["agents"]:
+        yield Request(path, params=(("global", ""),) if catalog or len(options["datacenters"]) > 1 else ())
+    if catalog:
+        yield Request("/v1/catalog/datacenters", part=CATALOG)
 
 
 def normalise(landing: Landing) -> Normalised:
     """One row a datacenter and count, at the time of the answer.
 
     Raises PayloadError for an answer of a server without a leader or too long without news of it, and for one that
-    access control filtered. Expected datacenters that no answer holds are `missing`.
+    access control filtered; of several agents one that answers so, or for another datacenter, is `missing` alone.
+    Expected datacenters that no answer holds are `missing`.
     """
     limit = landing.options["max_last_contact_seconds"]
-    told = [(answer, _datacenters(answer, limit)) for answer in landing.answers]
+    # Answers that were kept before there were agents do without them.
+    agents = landing.options.get("agents", {})
+    missing = dict.fromkeys(landing.options["datacenters"], LEFT_OUT) | dict.fromkeys(agents, NO_ANSWER)
+    told: list[tuple[Answer, dict[str, dict[str, Any]]]] = []
+    for answer in landing.answers:
+        if answer.request.part == CATALOG:
+            missing = dict.fromkeys(_catalog(answer), LEFT_OUT) | missing
+            continue
+        asked = answer.request.part.removeprefix(AGENT)
+        try:
+            told.append((answer, _datacenters(answer, limit, asked)))
+        except PayloadError as error:
+            if len(agents) < 2:
+                raise
+            missing[asked] = str(error)
     seen = {datacenter for _answer, datacenters in told for datacenter in datacenters}
     return Normalised(
         usage=tuple(block for answer, datacenters in told for block in _blocks(answer, datacenters)),
-        missing={
-            f"datacenter {expected}": "the answer leaves it out: it cannot be reached from the agent that was asked, "
-            "or the token has no operator:read there, or its name is another"
-            for expected in landing.options["datacenters"]
-            if expected not in seen
-        },
+        missing={f"datacenter {name}": why for name, why in missing.items() if name not in seen},
     )
 
 
-def _datacenters(answer: Answer, limit: int) -> dict[str, dict[str, Any]]:
-    """Each datacenter's counts, by the name that the answer gives it, whatever was asked for."""
+def _catalog(answer: Answer) -> list[str]:
+    """The datacenters that the agent knows, reachable or not."""
+    names = kit.payload.array(kit.payload.json(answer), "$")
+    if not names:
+        raise PayloadError("$", "the catalog lists no datacenter, not even the agent's own")
+    return [_datacenter(kit.payload.text(name, f"$[{index}]"), f"$[{index}]") for index, name in enumerate(names)]
+
+
+def _datacenter(name: str, path: str) -> str:
+    if not re.fullmatch(DATACENTER, name):
+        raise PayloadError(path, f"{name!r} cannot be a datacenter: their names match {DATACENTER}")
+    return name
+
+
+def _datacenters(answer: Answer, limit: int, asked: str) -> dict[str, dict[str, Any]]:
+    """Each datacenter's counts, by the name that the answer gives it; an agent of `asked` must answer for that one."""
+    if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise PayloadError("$", f"the agent answered {answer.status}: {explain(answer)}")
     body = kit.payload.obj(kit.payload.json(answer), "$")
     _refuse_unsure(body, limit)
     kit.payload.refuse_unknown_numbers(body, {"Usage", "LastContact", *IGNORED}, "$")
     datacenters = kit.payload.obj(kit.payload.member(body, "Usage"), "$.Usage")
     for datacenter, counts in datacenters.items():
         path = f"$.Usage.{datacenter}"
-        if not re.fullmatch(DATACENTER, datacenter):
-            raise PayloadError(path, f"{datacenter!r} cannot be a datacenter: their names match {DATACENTER}")
+        if asked not in {"", _datacenter(datacenter, path)}:
+            raise PayloadError(path, f"options: agents: the agent of {asked} answers for {datacenter}")
         for field in ALWAYS:
             kit.payload.member(counts, field, path)
         kit.payload.refuse_unknown_numbers(counts, FIELDS, path)
@@ -207,6 +264,7 @@ CONSUL = Vendor(
             metrics=(SERVICES, INSTANCES, BILLABLE, CONNECT, NODES),
             requests=requests,
             normalise=normalise,
+            permission="operator:read, in every datacenter that is asked for",
         ),
     ),
 )

@@ -3,12 +3,15 @@
 Read from the reference page "Usage endpoints" (PE 2019.0 to 2025, 2026-11) and the node counting pages.
 A day is 00:00 to 24:00 UTC; changes can take 30 minutes to show, and whether past days are revised is not
 documented, so a day counts as settled after a week. Odd: newest day first, missing days are not zero, `pagination`
-only echoes the request, and `nodes_affected_by_*` count runs, not nodes.
+only echoes the request, and `nodes_affected_by_*` count runs, not nodes. What a node is depends on the server's version
+(until 2021.7 the primary server and compilers count, in 2023.7 infrastructure nodes do not), as does whether there are
+event fields (since 2021.0). No answer tells the version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +36,12 @@ class PuppetOptions(Options):
     ca_bundle: str | None = Field(default=None, description="Path of the Puppet CA certificate (ca.pem)")
     events: Literal["include", "exclude"] = Field(
         default="include", description="Whether to ask for changes and runs too"
+    )
+    pe_version: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=40,
+        description="The server's version, such as 2023.7: a label of the rows, to change with every upgrade",
     )
 
 
@@ -67,6 +76,8 @@ EVENTS = {
     ),
 }
 MEASURES = NODES | EVENTS
+# What explains a step in a series without making it another one. Both are put into the items here.
+LABELS = {"pe_version": "#pe_version", "event_fields": "#event_fields"}
 
 
 def requests(account: Account, days: Days) -> Iterator[Request]:
@@ -83,18 +94,31 @@ def requests(account: Account, days: Days) -> Iterator[Request]:
 
 
 def normalise(landing: Landing) -> Normalised:
-    """One row a day and field. Event fields are absent before PE 2021 and with events=exclude."""
-    return Normalised(usage=tuple(block for answer in landing.answers for block in _blocks(answer, landing.days)))
+    """One row a day and field. Event fields are absent before PE 2021 and with events=exclude.
+
+    Labels are the server's version as configured when asking, where it is, and whether the day has event fields.
+    """
+    version = landing.options.get("pe_version")
+    return Normalised(
+        usage=tuple(block for answer in landing.answers for block in _blocks(answer, landing.days, version))
+    )
 
 
-def _blocks(answer: Answer, days: Days) -> Iterator[Block]:
+def _blocks(answer: Answer, days: Days, version: str | None) -> Iterator[Block]:
     body = kit.payload.json(answer)
     # `pagination` only echoes dates. A number in it would mean pages, and that this answer is not all.
     kit.payload.refuse_unknown_numbers(kit.payload.obj(body, "$"), {"items"}, "$")
     items = kit.payload.records(answer, kit.payload.member(body, "items"), "$.items", {"date", *MEASURES})
+    labelled = [
+        {**item, "#pe_version": version, "#event_fields": "absent" if EVENTS.keys().isdisjoint(item) else "present"}
+        for item in items.items
+    ]
+    items = replace(items, items=labelled)
     start = kit.frames.times(items, "date", kit.frames.day)
     kit.frames.within(days, items, "date", start)
-    yield from kit.frames.blocks(items, MEASURES, start=start, end=start + kit.frames.ONE_DAY, optional=EVENTS)
+    yield from kit.frames.blocks(
+        items, MEASURES, start=start, end=start + kit.frames.ONE_DAY, labels=LABELS, optional=EVENTS
+    )
 
 
 def explain(answer: Answer) -> str:
@@ -127,6 +151,7 @@ PUPPET = Vendor(
             requests=requests,
             normalise=normalise,
             settles=timedelta(days=7),
+            permission="not documented; a token of a user who may see the orchestrator",
         ),
     ),
 )

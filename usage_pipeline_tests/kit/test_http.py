@@ -32,6 +32,7 @@ from usage_pipeline.contract.answer import Answer, Request
 from usage_pipeline.contract.errors import (
     ConfigurationError,
     CredentialsError,
+    NotAvailableError,
     PayloadError,
     RequestError,
     TransientError,
@@ -238,6 +239,38 @@ def test_not_asked_again(serve: Serve, status: int) -> None:
     assert refused.value.answer is not None
     assert refused.value.answer.status == status
     assert refused.value.answer.body == b"because so"
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_what_the_vendor_calls_unavailable_is_no_mistake_of_anybody(serve: Serve, status: int) -> None:
+    application, seen = answering(Response("not for you", status))
+    with (
+        client(serve(application), unavailable=lambda answer: answer.body == b"not for you") as http,
+        pytest.raises(NotAvailableError, match=f"{status}: not for you") as refused,
+    ):
+        http.ask(Request("/"))
+    assert len(seen) == 1
+    assert refused.value.answer is not None
+    assert refused.value.answer.status == status
+
+
+def test_only_what_the_vendor_calls_unavailable_is(serve: Serve) -> None:
+    """Refusals that it does not call so, what may pass, and answers."""
+    application, seen = answering(Response("no", 403), *[Response("", 503)] * 3, Response("there"))
+    asked: list[int] = []
+
+    def unavailable(answer: Answer) -> bool:
+        asked.append(answer.status)
+        return False
+
+    with client(serve(application), unavailable=unavailable) as http:
+        with pytest.raises(CredentialsError):
+            http.ask(Request("/"))
+        with pytest.raises(TransientError):
+            http.ask(Request("/"))
+        assert http.ask(Request("/")).body == b"there"
+    assert len(seen) == 5
+    assert asked == [403]
 
 
 def test_the_one_rule_of_what_is_asked_again() -> None:
@@ -521,6 +554,29 @@ def test_a_next_page_at_another_host_gets_no_credential(serve: Serve) -> None:
     assert stolen == seen == []
 
 
+def test_a_further_origin_that_the_user_named_gets_the_credential(serve: Serve) -> None:
+    answers = [answering(JSONResponse({})) for _ in range(3)]
+    base, other, stranger = (serve(application) for application, _seen in answers)
+    with client(base, origins=[f"{other}/prefix"]) as http:
+        http.ask(Request(f"{other}/v1/usage"))
+        http.ask(Request("/v1/usage"))
+        with pytest.raises(RequestError, match="the credential stays here"):
+            http.ask(Request(f"{stranger}/v1/usage"))
+    assert [[asked.headers["x-consul-token"] for asked in seen] for _application, seen in answers] == [
+        [TOKEN],
+        [TOKEN],
+        [],
+    ]
+
+
+def test_a_further_origin_that_is_away_is_named() -> None:
+    with (
+        client("http://127.0.0.1:9", origins=["http://127.0.0.1:10"]) as http,
+        pytest.raises(TransientError, match=r"^http://127\.0\.0\.1:10/usage cannot be reached"),
+    ):
+        http.ask(Request("http://127.0.0.1:10/usage"))
+
+
 def test_a_next_page_may_be_a_whole_address_at_the_same_origin(serve: Serve) -> None:
     application, seen = answering(JSONResponse({}))
     address = serve(application)
@@ -680,6 +736,14 @@ def test_the_rate_counts_attempts_too(serve: Serve) -> None:
         began = time.monotonic()
         http.ask(Request("/"))
         assert time.monotonic() - began >= 0.9
+
+
+def test_secrets_of_the_vendor_s_are_blanked_before_an_answer_is_kept(serve: Serve) -> None:
+    body = b'{"apiKey" : "sdk-\\"1", "key": "production", "inner": [{"mobileKey":"mob-2","apiKeys":"x"}]}'
+    application = app(lambda _request: Response(body))
+    with client(serve(application), redacts=("apiKey", "mobileKey")) as http:
+        kept = http.ask(Request("/")).body
+    assert kept == b'{"apiKey" : "***", "key": "production", "inner": [{"mobileKey":"***","apiKeys":"x"}]}'
 
 
 def test_threads_share_a_client(serve: Serve) -> None:

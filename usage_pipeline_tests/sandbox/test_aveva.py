@@ -17,13 +17,15 @@ from usage_pipeline.contract.errors import CredentialsError, RequestError
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account
 from usage_pipeline.kit.http import Client
-from usage_pipeline.sandbox.aveva import CLIENT_ID, CLIENT_SECRET, TENANT, routes
+from usage_pipeline.sandbox.aveva import CLIENT_ID, CLIENT_SECRET, COMMUNITIES, TENANT, routes
 from usage_pipeline.sandbox.world import World
 from usage_pipeline.stages.normalise import usage
 from usage_pipeline.vendors.aveva import AVEVA, AvevaOptions
 from usage_pipeline_tests.conftest import NOW, TurnableClock
 
 USAGE = f"/api/v1/tenants/{TENANT}/usage"
+WATER, ENERGY = COMMUNITIES
+COMMUNITY = f"/api/v1/communities/{WATER}/tenants/{TENANT}/usage"
 GRANT = {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 WEEK = Days(date(2026, 3, 2), date(2026, 3, 8))
 FIELDS = {
@@ -141,6 +143,13 @@ def test_a_token_lives_for_an_hour(hub: httpx.Client, clock: TurnableClock) -> N
         (USAGE, {"groupByNamespace": "maybe"}, 400),
         (USAGE, {"groupBy": "Region"}, 400),
         (f"/api/v1/tenants/{TENANT}/namespaces/none/usage", {}, 400),
+        (COMMUNITY, {}, 400),
+        (COMMUNITY, {"source": "Invalid"}, 400),
+        (COMMUNITY, {"source": "0"}, 400),
+        (COMMUNITY, {"source": "Internal", "groupBy": "Namespace"}, 400),
+        (COMMUNITY, {"source": "Internal", "groupBy": "3"}, 400),
+        (f"/api/v1/communities/none/tenants/{TENANT}/usage", {"source": "Internal"}, 403),
+        (f"/api/v1/communities/{WATER}/tenants/another/usage", {"source": "Internal"}, 403),
         ("/api/v1/tenants/another/usage", {}, 403),
         ("/api/v1/tenants/another/resources/usage", {}, 403),
         ("/api/v1/tenants/another/subscriptionterm/billingcycles", {}, 403),
@@ -196,7 +205,7 @@ def test_namespaces_stand_in_two_regions(hub: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("group_by", "rows_a_day"),
-    [("None", 1), ("3", 1), ("Namespace", 3), ("0", 3), ("All", 3), ("2", 3), ("Community", 0), ("1", 0)],
+    [("None", 1), ("3", 1), ("Namespace", 3), ("0", 3), ("All", 5), ("2", 5), ("Community", 2), ("1", 2)],
 )
 def test_group_by_has_four_values(hub: httpx.Client, group_by: str, rows_a_day: int) -> None:
     assert len(daily(hub, "2026-03-02", "2026-03-02", groupBy=group_by)) == rows_a_day
@@ -296,6 +305,61 @@ def test_namespace_rows_are_what_the_hub_says(
             one = found[date.fromisoformat(row["Date"][:10]), row["NamespaceId"], metric]
             assert one["value"] == row[field]
             assert one["labels"] == [("cluster_region", row["ClusterRegion"].lower())]
+
+
+def test_a_community_tells_what_the_tenant_uses_and_what_others_use(hub: httpx.Client) -> None:
+    (own,) = daily(hub, "2026-03-02", "2026-03-02", path=COMMUNITY, source="Internal")
+    (theirs,) = daily(hub, "2026-03-02", "2026-03-02", path=COMMUNITY, source="2")
+    assert (own["CallerTenantId"], own["CommunityId"], own["TenantId"]) == (TENANT, WATER, None)
+    assert theirs["CalleeTenantId"] == TENANT != theirs["CallerTenantId"]
+    partners = daily(hub, "2026-03-02", "2026-03-02", path=COMMUNITY, source="External", groupBy="Tenant")
+    assert [row["CallerTenantId"] for row in partners] == list(COMMUNITIES[WATER].partners)
+    for field in ("IngressEvents", "EgressEvents"):
+        assert 0 <= theirs[field] - sum(row[field] for row in partners) <= len(partners)
+        assert 0 < theirs[field] < own[field]
+
+
+def test_rows_by_community_are_what_the_hub_says(address: str, hub: httpx.Client, clock: TurnableClock) -> None:
+    read = rows(landing(address, clock, "tenant_community_usage"))
+    said = daily(hub, "2026-03-02", "2026-03-08", groupBy="Community")
+    found = {(row["usage_date"], dict(row["dimensions"])["community"], row["metric"]): row["value"] for row in read}
+    assert len(read) == len(found) == 4 * len(said) == 4 * 7 * 2
+    for row in said:
+        for metric, field in FIELDS.items():
+            assert found[date.fromisoformat(row["Date"][:10]), row["CommunityId"], metric] == row[field]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_rows_of_communities_are_what_the_hub_says(
+    address: str, hub: httpx.Client, clock: TurnableClock, split: bool
+) -> None:
+    options: Json = {"communities": [WATER, ENERGY.upper()], "split_tenants": split}
+    read = rows(landing(address, clock, "community_usage", **options))
+    found = {(row["usage_date"], row["metric"], *sorted(dict(row["dimensions"]).items())): row["value"] for row in read}
+    assert len(found) == len(read)
+    expected = {}
+    for community in (WATER, ENERGY):
+        for source in ("Internal", "External"):
+            path = f"/api/v1/communities/{community}/tenants/{TENANT}/usage"
+            grouping = {"groupBy": "Tenant"} if split else {}
+            for row in daily(hub, "2026-03-02", "2026-03-08", path=path, source=source, **grouping):
+                where = {"community": community, "source": source.lower()}
+                if split:
+                    where |= {"caller_tenant": row["CallerTenantId"], "callee_tenant": row["CalleeTenantId"]}
+                for metric, field in FIELDS.items():
+                    expected[date.fromisoformat(row["Date"][:10]), metric, *sorted(where.items())] = row[field]
+    assert found == expected
+    assert len(expected) == 4 * 7 * (5 if split else 4)
+
+
+def test_the_later_form_of_grouping_reads_the_same_rows(address: str, clock: TurnableClock) -> None:
+    for slug in ("tenant_usage", "namespace_usage"):
+        told = [
+            [{**row, "response_id": ""} for row in rows(landing(address, clock, slug, group_by_form=form))]
+            for form in ("groupByNamespace", "groupBy")
+        ]
+        assert told[0] == told[1]
+        assert told[0]
 
 
 def test_windows_that_meet_share_no_day(address: str, clock: TurnableClock) -> None:

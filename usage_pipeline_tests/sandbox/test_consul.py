@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,8 +13,10 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from usage_pipeline import config, pipeline
 from usage_pipeline.contract.answer import Landing
-from usage_pipeline.contract.errors import CredentialsError
+from usage_pipeline.contract.errors import CredentialsError, TransientError
+from usage_pipeline.contract.schema import State
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account
 from usage_pipeline.kit.http import Client
@@ -55,8 +59,8 @@ def turn_until(agent: httpx.Client, clock: TurnableClock, *, dc3: bool) -> dict[
     raise AssertionError("dc3 never comes and goes")
 
 
-def landing(address: str, clock: TurnableClock, token: str = TOKEN) -> Landing:
-    options = ConsulOptions(datacenters=ALL).model_dump()
+def landing(address: str, clock: TurnableClock, token: str = TOKEN, **given: Any) -> Landing:
+    options = ConsulOptions(**(given or {"datacenters": ALL})).model_dump()
     account = Account("acme", "consul", address, date(2026, 1, 1), options=options)
     days = Days(clock().date(), clock().date())
     with Client(
@@ -65,6 +69,7 @@ def landing(address: str, clock: TurnableClock, token: str = TOKEN) -> Landing:
         explain=CONSUL.explain,
         clock=clock,
         sleep=lambda _seconds: None,
+        origins=list(options["agents"].values()),
     ) as client:
         answers = tuple(client.ask(request) for request in ENDPOINT.requests(account, days))
     return Landing("consul", "acme", "operator_usage", days, answers, clock(), options)
@@ -111,6 +116,51 @@ def test_dc3_is_missing_on_the_days_it_is_away(address: str, agent: httpx.Client
     assert list(ENDPOINT.normalise(found).missing) == ["datacenter dc3"]
     assert {dict(where)["datacenter"] for _metric, where in values(found)} == {"dc1", "dc2"}
     assert agent.get("/v1/catalog/datacenters").json() == ALL
+
+
+def test_the_catalog_tells_that_dc3_is_missing(address: str, agent: httpx.Client, clock: TurnableClock) -> None:
+    turn_until(agent, clock, dc3=False)
+    found = landing(address, clock, expect="catalog")
+    assert list(ENDPOINT.normalise(found).missing) == ["datacenter dc3"]
+    turn_until(agent, clock, dc3=True)
+    assert ENDPOINT.normalise(landing(address, clock, expect="catalog")).missing == {}
+
+
+def test_an_agent_in_each_datacenter_tells_what_global_tells(
+    serve: Callable[[Any], str], address: str, agent: httpx.Client, clock: TurnableClock
+) -> None:
+    turn_until(agent, clock, dc3=True)
+    agents = {name: serve(Starlette(routes=routes(World(clock), name))) for name in ALL}
+    apart = landing(address, clock, agents=agents, expect="catalog")
+    assert values(apart) == values(landing(address, clock))
+    assert len({answer.url for answer in apart.answers}) == 4
+    assert ENDPOINT.normalise(apart).missing == {}
+
+
+def test_an_agent_that_is_away_is_missing_and_the_others_load(
+    tmp_path: Path, serve: Callable[[Any], str], address: str, clock: TurnableClock
+) -> None:
+    agents = {"dc2": serve(Starlette(routes=routes(World(clock), "dc2"))), "dc3": "http://127.0.0.1:9"}
+    today = clock().date()
+    environment = {config.HOME_VARIABLE: str(tmp_path), "T": TOKEN}
+    place = pipeline.place(environment, clock, lambda _seconds: None)
+    options = ConsulOptions(agents=agents).model_dump()
+    asker = Account("acme", "consul", address, date(2026, 1, 1), {"token": "T"}, ("operator_usage",), options)
+    outcome = pipeline.pull(place, asker, "operator_usage", Days(today, today))
+    assert outcome.states == {today: State.FAILED}
+    assert "datacenter dc3: its agent gave no answer" in str(outcome.failures[today])
+    assert outcome.rows[today] == 4 + 6
+    nobody = replace(asker, options={**options, "agents": {"dc3": "http://127.0.0.1:9"}})
+    outcome = pipeline.pull(place, nobody, "operator_usage", Days(today, today))
+    assert isinstance(outcome.failures[today], TransientError)
+    denied = pipeline.place(environment | {"T": "wrong"}, clock, lambda _seconds: None)
+    outcome = pipeline.pull(
+        denied,
+        replace(asker, options={**options, "agents": {"dc2": agents["dc2"]}}),
+        "operator_usage",
+        Days(today, today),
+    )
+    assert isinstance(outcome.failures[today], CredentialsError)
 
 
 def test_a_token_of_one_datacenter_is_told_of_no_other(address: str, clock: TurnableClock) -> None:

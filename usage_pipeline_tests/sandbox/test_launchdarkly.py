@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -24,6 +25,7 @@ from usage_pipeline.contract.vendor import Account
 from usage_pipeline.kit.http import Client
 from usage_pipeline.sandbox import launchdarkly as sandbox
 from usage_pipeline.sandbox.world import World
+from usage_pipeline.stages.land import _pages
 from usage_pipeline.stages.normalise import usage
 from usage_pipeline.vendors.launchdarkly import LAUNCHDARKLY, SERIES, LaunchDarklyOptions
 from usage_pipeline_tests.conftest import NOW, TurnableClock
@@ -62,13 +64,22 @@ def client(address: str, clock: TurnableClock, token: str = sandbox.TOKEN) -> Cl
 
 
 def rows(address: str, clock: TurnableClock, slug: str, days: Days = MARCH, **options: Any) -> list[dict[str, Any]]:
+    landed = landing(address, clock, slug, days, **options)
+    endpoint = LAUNCHDARKLY.endpoint(slug)
+    found: list[dict[str, Any]] = usage(endpoint, landed, endpoint.normalise(landed)).to_pylist()
+    return found
+
+
+def landing(address: str, clock: TurnableClock, slug: str, days: Days = MARCH, **options: Any) -> Landing:
     endpoint = LAUNCHDARKLY.endpoint(slug)
     configured = account(address, **options)
     with client(address, clock) as asking:
-        answers = tuple(asking.ask(request) for request in endpoint.requests(configured, days))
-    landed = Landing("launchdarkly", "main", slug, days, answers, clock(), configured.options)
-    found: list[dict[str, Any]] = usage(endpoint, landed, endpoint.normalise(landed)).to_pylist()
-    return found
+        answers = tuple(
+            answer
+            for request in endpoint.requests(configured, days)
+            for answer in _pages(endpoint, request, asking.ask)
+        )
+    return Landing("launchdarkly", "main", slug, days, answers, clock(), configured.options)
 
 
 def ms(day: date) -> int:
@@ -97,11 +108,14 @@ def kind_of(row: dict[str, Any]) -> tuple[str, str]:
     return row["role"], row["temporality"]
 
 
-@pytest.mark.parametrize("series", SERIES, ids=lambda series: series.slug)
+TYPED = [series for series in SERIES if ("granularity", "daily") in series.dialect.fixed]
+
+
+@pytest.mark.parametrize("series", TYPED, ids=lambda series: series.slug)
 def test_every_endpoint_is_answered_and_read(
     address: str, clock: TurnableClock, raw: Callable[..., httpx.Response], series: Any
 ) -> None:
-    found = rows(address, clock, series.slug)
+    found = rows(address, clock, series.slug, aggregations={series.slug: list(series.types)})
     assert found
     temporalities = {"month_to_date": "cumulative", "rolling_30d": "rolling"}
     for aggregation in series.types:
@@ -317,3 +331,184 @@ def test_two_dimensions_are_two_parameters(serve: Callable[[Any], str], clock: T
     with client(address, clock, "plain-token") as asking:
         asking.ask(request)
     assert seen[0].endswith("&groupBy=projectId&groupBy=sdkAppId")
+
+
+def test_ids_get_keys_and_names(address: str, clock: TurnableClock) -> None:
+    found = rows(address, clock, "ai_runs", group_by={"ai_runs": ["projectId", "environmentId"]})
+    labels = {tuple(row["dimensions"]): dict(row["labels"]) for row in found if row["breakdown"]}
+    assert len(labels) == 6
+    assert {
+        "project_key": "payments",
+        "project_name": "Payments",
+        "environment_key": "test",
+        "environment_name": "Test",
+    } in labels.values()
+    for row in found:
+        if row["breakdown"]:
+            assert dict(row["dimensions"])["project"] == sandbox.PROJECTS[dict(row["labels"])["project_key"]]
+
+
+def test_the_catalogue_is_paged(address: str) -> None:
+    headers = {"Authorization": sandbox.TOKEN, "LD-API-Version": "20240415"}
+    with httpx.Client(base_url=address, headers=headers) as asking:
+        told = [asking.get("/api/v2/projects", params={"limit": 1, "offset": n}).json() for n in range(4)]
+        assert asking.get("/api/v2/projects", params={"limit": "many"}).status_code == 400
+    assert [len(page["items"]) for page in told] == [1, 1, 1, 0]
+    assert {page["totalCount"] for page in told} == {3}
+    assert "environments" not in told[0]["items"][0]
+
+
+def test_legacy_mau_differs_in_words_and_default(
+    address: str, clock: TurnableClock, raw: Callable[..., httpx.Response]
+) -> None:
+    window = {"from": ms(MARCH.first), "to": ms(date(2026, 3, 19)) - 1}
+    split = {"mau": ["project", "sdktype"]}
+    found = rows(address, clock, "mau", group_by=split, aggregations={"mau": ["incremental"]})
+    body = raw("mau", **window, aggregationType="daily_incremental", groupby=split["mau"]).json()
+    told = {
+        (body["metadata"][int(key)]["project"], body["metadata"][int(key)]["sdktype"], at): value
+        for (key, at), value in points(body).items()
+    }
+    read = {
+        (dict(row["dimensions"])["project"], dict(row["dimensions"])["sdk_type"], day_of(row)): row["value"]
+        for row in found
+        if row["breakdown"]
+    }
+    assert read == told
+    assert len(told) == 3 * 2 * 18
+    assert raw("mau", **window).json() == raw("mau", **window, aggregationType="rolling_30d").json()
+    for wrong in ({"aggregationType": "incremental"}, {"groupby": "projectId"}, {"environment": "test"}):
+        assert raw("mau", **wrong).status_code == 400
+
+
+def test_categories(address: str, clock: TurnableClock, raw: Callable[..., httpx.Response]) -> None:
+    found = rows(address, clock, "mau_by_category")
+    body = raw("mau/bycategory", **{"from": ms(MARCH.first), "to": ms(date(2026, 3, 19)) - 1}).json()
+    assert [one["category"] for one in body["metadata"]] == ["backend", "browser", "mobile"]
+    assert sorted(row["value"] for row in found) == sorted(points(body).values())
+    assert {row["temporality"] for row in found} == {"rolling"}
+
+
+FLAGS = [
+    {"project": "storefront", "environment": "production", "flag": "checkout-redesign"},
+    {"project": "mobile", "environment": "test", "flag": "banner-text"},
+]
+
+
+@pytest.mark.parametrize(
+    ("slug", "paths"),
+    [
+        ("events", ["events/received", "events/published"]),
+        ("streams", ["streams/client", "streams/server"]),
+        ("streams_by_sdk_version", ["streams/client/bysdkversion", "streams/server/bysdkversion"]),
+        ("evaluations", ["evaluations/storefront/production/checkout-redesign", "evaluations/mobile/test/banner-text"]),
+    ],
+)
+def test_one_day_is_told_whole_and_agrees_with_its_hours(
+    address: str, clock: TurnableClock, raw: Callable[..., httpx.Response], slug: str, paths: list[str]
+) -> None:
+    """Yesterday, asked alone, comes in hours; asked with two days before it, which nobody reads, in one day."""
+    yesterday = Days(date(2026, 3, 17), date(2026, 3, 17))
+    clock.now = NOW - timedelta(hours=11, minutes=30)
+    found = rows(address, clock, slug, yesterday, flags=FLAGS)
+    bodies = [
+        raw(path, **{"from": ms(yesterday.first), "to": ms(yesterday.first) + 86_399_999}).json() for path in paths
+    ]
+    hours = [sorted({at for _key, at in points(body)}) for body in bodies]
+    assert all(later - earlier == 3_600_000 for one in hours for earlier, later in pairwise(one))
+    assert all(len(one) >= 20 for one in hours)
+    sums: dict[Any, Decimal] = defaultdict(Decimal)
+    for n, body in enumerate(bodies):
+        for (key, _at), value in points(body).items():
+            sums[n, key] += value
+    assert sorted(sums.values()) == sorted(row["value"] for row in found)
+    assert {row["period_end"] - row["period_start"] for row in found} == {timedelta(days=1)}
+    assert {row["usage_date"] for row in found} == {yesterday.first}
+
+
+def test_widths_follow_age_and_length(raw: Callable[..., httpx.Response]) -> None:
+    now = int(NOW.timestamp()) * 1000
+    hour, day = 3_600_000, 86_400_000
+
+    def width(path: str, back: int, length: int) -> int:
+        times = [
+            point["time"] for point in raw(path, **{"from": now - back, "to": now - back + length}).json()["series"]
+        ]
+        return int(times[1] - times[0])
+
+    flag = "evaluations/payments/production/page-size"
+    assert [width("events/received", back, back) for back in (hour, 30 * hour, 3 * day)] == [60_000, hour, day]
+    assert [width("streams/server", back, back) for back in (hour, 30 * hour, 3 * day)] == [60_000, hour, day]
+    assert [width(flag, 9 * day, length) for length in (hour, 30 * hour, 3 * day)] == [60_000, hour, day]
+    assert width(flag, 80 * day, hour + hour // 2) == hour
+
+
+def test_what_is_not_there_is_not_found(raw: Callable[..., httpx.Response]) -> None:
+    for path in ("events/sent", "streams/browser", "evaluations/nowhere/production/page-size"):
+        found = raw(path)
+        assert (found.status_code, found.json()["code"]) == (404, "not_found")
+    assert raw("streams/server", tz="Nowhere/Land").status_code == 400
+
+
+def test_streams_are_filtered_by_sdk(raw: Callable[..., httpx.Response]) -> None:
+    whole = raw("streams/server/bysdkversion").json()["metadata"]
+    assert len(whole) == 3
+    one = raw("streams/server/bysdkversion", sdk="go-server", version="7.4.0").json()["metadata"]
+    assert one == [{"sdk": "go-server", "version": "7.4.0", "source": "server"}]
+
+
+def test_ranked_projects_are_the_parts_of_data_export(
+    address: str, clock: TurnableClock, raw: Callable[..., httpx.Response]
+) -> None:
+    day = Days(date(2026, 3, 16), date(2026, 3, 16))
+    found = rows(address, clock, "data_export_projects", day)
+    assert {dict(row["dimensions"])["project_key"] for row in found} == set(sandbox.PROJECTS)
+    (whole,) = points(raw("data-export-events", **asked(day, "incremental")).json()).values()
+    assert sum(row["value"] for row in found) == whole
+    split = {"group_by": {"data_export_events": ["projectId"]}, "project_keys": ["payments", "mobile"]}
+    named = [row for row in rows(address, clock, "data_export_events", day, **split) if row["breakdown"]]
+    amounts = {dict(row["dimensions"])["project_key"]: row["value"] for row in found}
+    assert {dict(row["labels"])["project_key"]: row["value"] for row in named} == {
+        key: amounts[key] for key in ("payments", "mobile")
+    }
+
+
+def test_the_ranking_is_paged_and_checks_what_it_is_asked(
+    address: str, clock: TurnableClock, raw: Callable[..., httpx.Response]
+) -> None:
+    day = Days(date(2026, 3, 16), date(2026, 3, 16))
+    endpoint = LAUNCHDARKLY.endpoint("data_export_projects")
+    (request,) = endpoint.requests(account(address), day)
+    small = replace(request, params=tuple((dict(request.params) | {"limit": "1"}).items()))
+    with client(address, clock) as asking:
+        answers = tuple(_pages(endpoint, small, asking.ask))
+    assert [answer.url.count("cursor=") for answer in answers] == [0, 1, 1]
+    landed = Landing("launchdarkly", "main", endpoint.slug, day, answers, clock())
+    assert usage(endpoint, landed, endpoint.normalise(landed)).num_rows == 3
+    window = {"from": ms(day.first), "to": ms(day.first) + 86_400_000}
+    path = "data-export-events/projects/ranking"
+    assert [item["rank"] for item in raw(path, **window).json()["items"]] == [1, 2, 3]
+    assert [item["projectKey"] for item in raw(path, **window, search="PAY").json()["items"]] == ["payments"]
+    for wrong in ({}, {"from": 1}, window | {"limit": 101}, window | {"source": "warehouse"}, window | {"cursor": "x"}):
+        assert raw(path, **wrong).status_code == 400
+
+
+def test_sdk_lists_reach_the_inventory(address: str, clock: TurnableClock, raw: Callable[..., httpx.Response]) -> None:
+    today = Days(NOW.date(), NOW.date())
+
+    def items(slug: str) -> list[str]:
+        landed = landing(address, clock, slug, today)
+        frames = LAUNCHDARKLY.endpoint(slug).normalise(landed).inventory
+        return [item for frame in frames for item in frame["item"]]
+
+    assert items("mau_sdks") == [
+        "sdk=ios-client&type=client",
+        *(f"sdk={name}&type=server" for name in ("go-server", "java-server", "node-server")),
+    ]
+    assert raw("mau/sdks").json()["sdks"] == ["go-server", "ios-client", "java-server", "node-server"]
+    assert items("streams_sdk_versions")[0] == "sdk=ios-client&version=9.2.0&source=client"
+    # Four applications in six environments; in the three productions one of them runs in two versions.
+    assert len(set(items("sdk_versions_details"))) == len(raw("sdk-versions/details").json()) == 24
+    assert len(set(items("sdk_versions_all"))) == len(raw("sdk-versions/all").json()) == 27
+    old = raw("sdk-versions/all", projectId=sandbox.PROJECTS["mobile"], sdkName="node-server").json()
+    assert sorted(one["version"] for one in old) == ["9.6.0", "9.7.1", "9.7.1"]

@@ -92,6 +92,32 @@ def test_rows_equal_what_the_answer_says(
     assert {row["usage_date"] for row in rows if not row["is_final"]} == {TODAY - timedelta(days=n) for n in range(8)}
 
 
+@pytest.mark.parametrize(("version", "more"), [((2019, 8), 3), ((2021, 7), 3), ((2023, 7), 0)])
+def test_an_upgrade_makes_a_step_and_the_labels_tell(
+    serve: Callable[[Any], str], clock: TurnableClock, version: tuple[int, int], more: int
+) -> None:
+    """Servers before 2023.7 count the primary server and two compilers, those before 2021.0 no events."""
+    days = Days(TODAY - timedelta(days=1), TODAY)
+    world = World(clock)
+    old, now = (serve(Starlette(routes=made)) for made in (routes(world, version), routes(world)))
+    told = "{}.{}".format(*version)
+    found = landing(old, clock, days, pe_version=told)
+    by_day = {
+        row["usage_date"]: row["value"]
+        for row in usage(ENDPOINT, found, ENDPOINT.normalise(found)).to_pylist()
+        if row["metric"] == "nodes"
+    }
+    with httpx.Client(base_url=now, headers={"X-Authentication": TOKEN}) as asking:
+        today = {item["date"]: item for item in asked(asking, start_date=f"{days.first}")["items"]}
+    assert {f"{day}": int(value) - more for day, value in by_day.items()} == {
+        day: item["total_nodes"] for day, item in today.items()
+    }
+    rows = usage(ENDPOINT, found, ENDPOINT.normalise(found)).to_pylist()
+    fields = "present" if version >= (2021, 0) else "absent"
+    assert {tuple(row["labels"]) for row in rows} == {(("event_fields", fields), ("pe_version", told))}
+    assert len(rows) == 2 * (7 if fields == "present" else 3)
+
+
 def test_wrong_credentials_are_told_apart(address: str, clock: TurnableClock) -> None:
     with (
         client(address, clock, "wrong") as asking,

@@ -78,7 +78,7 @@ def total(found: list[Row], metric: str, role: str, breakdown: str = "") -> Deci
 
 
 def test_rows_say_what_the_answer_says(url: str, clock: TurnableClock) -> None:
-    told, found = usage(url), rows(url, clock)
+    told, found = usage(url), rows(url, clock, api_version="v6")
     for field, metric in (("cloudUnits", "cloud_units"), ("enterpriseUnits", "enterprise_units")):
         assert total(found, metric, "consumed") == told[f"{field}Used"] > 0
         assert total(found, metric, "projected") == told[f"{field}Projected"]
@@ -102,15 +102,15 @@ def test_xml_and_json_give_the_same_rows(url: str, clock: TurnableClock) -> None
     told = get(f"{url}/v6/usage", format="xml")
     assert told.headers["content-type"] == "application/xml;charset=UTF-8"
     assert told.text.startswith("<?xml")
-    assert without_source(rows(url, clock, format="xml")) == without_source(rows(url, clock, format="json"))
+    assert without_source(rows(url, clock, format="xml")) == without_source(rows(url, clock, api_version="v6"))
 
 
 def test_basic_and_bearer_give_the_same_rows(url: str, clock: TurnableClock) -> None:
-    assert without_source(rows(url, clock, BASIC)) == without_source(rows(url, clock, BEARER))
+    assert without_source(rows(url, clock, BASIC)) == without_source(rows(url, clock, BEARER, api_version="v6"))
 
 
 def test_v7_adds_its_families(url: str, clock: TurnableClock) -> None:
-    v6, v7 = rows(url, clock), rows(url, clock, api_version="v7")
+    v6, v7 = rows(url, clock, api_version="v6"), rows(url, clock)
     for metric in ("cloud_units", "enterprise_units", "endpoint_agents", "enterprise_agents"):
         for breakdown in ("", "account_group", "account_group+test", "account_group+agent"):
             assert total(v7, metric, "consumed", breakdown) == total(v6, metric, "consumed", breakdown)

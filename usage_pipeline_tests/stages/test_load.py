@@ -15,6 +15,7 @@ from usage_pipeline import stages
 from usage_pipeline.contract.answer import Request
 from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, USAGE, State, Table
+from usage_pipeline.contract.vendor import Endpoint
 from usage_pipeline_tests.stages.invented import ACCOUNT, SNAPSHOT, WINDOW, Bench, at, days_of, on
 
 MARCH = on("2026-03-01", "2026-03-03")
@@ -194,3 +195,30 @@ def test_two_rows_with_one_key_are_refused(bench: Bench) -> None:
     told = stages.replay.tell(bench.store, twice, ACCOUNT, on("2026-03-01"))
     assert isinstance(told.refused[date(2026, 3, 1)], PayloadError)
     assert "told twice" in str(told.refused[date(2026, 3, 1)])
+
+
+def test_what_the_vendor_says_beside_the_numbers_stands_in_coverage(bench: Bench) -> None:
+    """The newest answer's word on a day stands, alone or after the reasons."""
+
+    def noting(note: str) -> Endpoint:
+        return replace(WINDOW, normalise=lambda landing: replace(WINDOW.normalise(landing), notes=(note, "late")))
+
+    bench.pull(noting("data through 1 March"), MARCH)
+    bench.now += timedelta(hours=1)
+    bench.land(WINDOW, on("2026-03-02"))
+    bench.load(noting("data through 2 March"), on("2026-03-02"), failed={date(2026, 3, 2): "busy"})
+    assert coverage(bench) == {
+        "2026-03-01": (State.COMPLETE, 1, "data through 1 March; late"),
+        "2026-03-02": (State.COMPLETE, 1, "last attempt failed: busy; data through 2 March; late"),
+        "2026-03-03": (State.COMPLETE, 1, "data through 1 March; late"),
+    }
+
+
+def test_an_older_answer_does_not_speak_of_days_that_a_newer_one_tells(bench: Bench) -> None:
+    bench.land(WINDOW, MARCH)
+    bench.now += timedelta(hours=1)
+    bench.land(WINDOW, on("2026-03-02"))
+    whole = lambda landing: replace(WINDOW.normalise(landing), notes=(str(landing.days),))  # noqa: E731
+    bench.load(replace(WINDOW, normalise=whole), MARCH)
+    assert [reason for *_, reason in coverage(bench).values()].count("2026-03-02") == 1
+    assert coverage(bench)["2026-03-02"][2] == "2026-03-02"

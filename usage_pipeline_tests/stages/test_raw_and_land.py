@@ -92,6 +92,37 @@ def test_the_answer_of_a_failure_is_kept_but_never_read(bench: Bench) -> None:
     assert stages.raw.find(bench.store, "invented", "acme", "window", on("2026-03-01")) == []
 
 
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [((), ""), (("/a",), ""), (("/b",), ""), (("/a", "/b"), "/a is away"), (("/c",), "/c is away")],
+)
+def test_a_request_apart_fails_alone_unless_all_of_them_do(bench: Bench, failing: tuple[str, ...], error: str) -> None:
+    """Of /a and /b one must be answered, /c in any case."""
+    asked = (Request("/a", part="a", apart=True), Request("/b", part="b", apart=True), Request("/c", part="c"))
+
+    def answer(request: Request) -> Any:
+        return TransientError(f"{request.path} is away") if request.path in failing else {}
+
+    bench.answer = answer
+    (landed,) = bench.land(replace(WINDOW, requests=lambda _account, _days: asked), on("2026-03-01"))
+    assert str(landed.error or "") == error
+    kept = stages.raw.find(bench.store, "invented", "acme", "window", on("2026-03-01"))
+    assert len(kept) == (not error)
+    for reference in kept:
+        parts = [answer.request.part for answer in stages.raw.read(bench.store, reference).answers]
+        assert parts == [request.part for request in asked if request.path not in failing]
+
+
+def test_the_error_answer_of_a_request_apart_is_kept_in_the_landing(bench: Bench) -> None:
+    error = TransientError("busy")
+    error.answer = replace(bench.ask(Request("/x", (("from", "2026-03-01"), ("to", "2026-03-01")))), status=500)
+    asked = (Request("/a", apart=True), Request("/b", apart=True))
+    bench.answer = lambda request: error if request.path == "/a" else {}
+    bench.land(replace(WINDOW, requests=lambda _account, _days: asked), on("2026-03-01"))
+    (reference,) = stages.raw.find(bench.store, "invented", "acme", "window", on("2026-03-01"))
+    assert [answer.status for answer in stages.raw.read(bench.store, reference).answers] == [500, 200]
+
+
 def test_a_snapshot_is_asked_for_today_only(bench: Bench) -> None:
     bench.answer = lambda _request: {"used": 1}
     assert bench.land(SNAPSHOT, on("2026-03-01", "2026-03-17")) == []

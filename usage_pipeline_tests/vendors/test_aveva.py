@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -274,7 +275,7 @@ def test_an_unknown_number_is_refused() -> None:
 
 
 def test_texts_beside_the_numbers_are_tolerated() -> None:
-    assert len(tenant(record(CallerTenantId="0d6bb0c9-7c5e-4a4e-8c0a-5ac9f5d9d1b8", Sku="S1", CommunityId="c-1"))) == 4
+    assert len(tenant(record(CallerTenantId="0d6bb0c9-7c5e-4a4e-8c0a-5ac9f5d9d1b8", Sku="S1"))) == 4
 
 
 def test_another_tenant_s_record_is_refused() -> None:
@@ -313,6 +314,233 @@ def test_a_namespace_asked_for_by_itself_answers_for_itself() -> None:
     assert {row["response_id"] for row in found} == {plant.response_id, lab.response_id}
     with pytest.raises(PayloadError, match=r"\$\[0\]\.NamespaceId: 'lab' was not asked for"):
         rows(landing("namespace_usage", answer([record(NamespaceId="lab")], "plant")))
+
+
+# The sample of the page since 2022-08, byte for byte.
+RECORDS_SINCE_2022 = b"""[
+  {
+    "Date": "2019-08-24T14:15:22Z",
+    "TenantId": "string",
+    "CalleeTenantId": "string",
+    "CallerTenantId": "string",
+    "CommunityId": "string",
+    "NamespaceId": "string",
+    "ClusterRegion": "string",
+    "IngressEvents": 0,
+    "IngressStreamsAccessed": 0,
+    "EgressEvents": 0,
+    "EgressStreamsAccessed": 0
+  }
+]"""
+
+
+def community(*records: dict[str, Any], source: str = "External", asked: str = "c-1", **options: Any) -> Rows:
+    """What a community's own address tells of three days."""
+    (request,) = AVEVA.endpoint("community_usage").requests(
+        account(communities=[asked], community_sources=[source], **options), THREE
+    )
+    told = Answer(request, "https://x/y", 200, {}, json.dumps(list(records)).encode(), NOW)
+    return rows(landing("community_usage", told, communities=[asked], **options))
+
+
+def shared(**changes: Any) -> dict[str, Any]:
+    """What t-2 used of t-1's data in the community c-1."""
+    return record(**({"TenantId": None, "CommunityId": "c-1"} | changes))
+
+
+def test_the_later_page_s_record_overlaps_and_is_refused_everywhere() -> None:
+    """It has a namespace and a community, as no grouping that is asked for tells."""
+    for endpoint, field in (
+        ("tenant_usage", "NamespaceId"),
+        ("namespace_usage", "CommunityId"),
+        ("tenant_community_usage", "NamespaceId"),
+    ):
+        with pytest.raises(PayloadError, match=rf"\$\[0\]\.{field}: 'string' was not asked for"):
+            rows(landing(endpoint, answer(RECORDS_SINCE_2022), days=SAMPLE_DAY, tenant_id="string"))
+
+
+def test_the_later_page_s_record_without_community_is_the_earlier_one() -> None:
+    later = json.loads(RECORDS_SINCE_2022)
+    later[0]["CommunityId"] = None
+    told = [
+        rows(landing("namespace_usage", answer(body), days=SAMPLE_DAY, tenant_id="string")) for body in (later, RECORDS)
+    ]
+    assert [{**row, "response_id": ""} for row in told[0]] == [{**row, "response_id": ""} for row in told[1]]
+
+
+def test_a_community_s_row_is_not_the_tenant_s_total() -> None:
+    with pytest.raises(PayloadError, match=r"\$\[1\]\.CommunityId: 'c-1' was not asked for"):
+        tenant(record(Date="2026-03-03T00:00:00Z"), record(CommunityId="c-1"))
+    with pytest.raises(PayloadError, match=r"\$\[0\]\.CommunityId: 'c-1' was not asked for"):
+        namespaces(record(NamespaceId="plant", CommunityId="c-1"))
+
+
+@pytest.mark.parametrize(
+    ("slug", "form", "grouping"),
+    [
+        ("tenant_usage", "groupByNamespace", {}),
+        ("tenant_usage", "groupBy", {"groupBy": "None"}),
+        ("namespace_usage", "groupByNamespace", {"groupByNamespace": "true"}),
+        ("namespace_usage", "groupBy", {"groupBy": "Namespace"}),
+        ("tenant_community_usage", "groupByNamespace", {"groupBy": "Community"}),
+        ("tenant_community_usage", "groupBy", {"groupBy": "Community"}),
+    ],
+)
+def test_the_tenant_is_grouped_in_either_form(slug: str, form: str, grouping: dict[str, str]) -> None:
+    (asked,) = AVEVA.endpoint(slug).requests(account(group_by_form=form), THREE)
+    assert asked.path == "/api/v1/tenants/t-1/usage"
+    assert params(asked) == {"start": "2026-03-02T00:00:00Z", "end": "2026-03-05T00:00:00Z"} | grouping
+
+
+def test_the_union_of_groupings_is_never_asked_for() -> None:
+    every = account(communities=["c-1"], namespaces=["plant"])
+    for form in ("groupBy", "groupByNamespace"):
+        one = replace(every, options={**every.options, "group_by_form": form, "split_tenants": True})
+        for endpoint in AVEVA.endpoints:
+            for asked in endpoint.requests(one, THREE):
+                assert params(asked).get("groupBy") not in {"All", "2"}
+
+
+def test_the_later_form_reads_configured_namespaces_out_of_all() -> None:
+    options: dict[str, Any] = {"namespaces": ["lab", "Plant"], "group_by_form": "groupBy"}
+    (asked,) = AVEVA.endpoint("namespace_usage").requests(account(**options), THREE)
+    assert (asked.path, asked.part) == ("/api/v1/tenants/t-1/usage", "")
+    told = answer([record(NamespaceId=name) for name in ("attic", "lab", "plant")])
+    found = rows(landing("namespace_usage", told, **options))
+    assert [dict(row["dimensions"])["namespace"] for row in found] == ["lab", "plant"] * 4
+
+
+def test_a_community_is_asked_for_each_source_by_itself() -> None:
+    asked = list(AVEVA.endpoint("community_usage").requests(account(communities=["c-1", "c/2", "c-1"]), Days(DAY, DAY)))
+    dates = {"start": "2026-03-02T00:00:00Z", "end": "2026-03-03T00:00:00Z"}
+    assert [(request.path, request.part, params(request)) for request in asked] == [
+        (f"/api/v1/communities/{path}/tenants/t-1/usage", part, dates | {"source": source})
+        for path, part in (("c-1", "c-1"), ("c%2F2", "c/2"))
+        for source in ("Internal", "External")
+    ]
+    (split,) = AVEVA.endpoint("community_usage").requests(
+        account(communities=["c-1"], community_sources=["External"], split_tenants=True), Days(DAY, DAY)
+    )
+    assert params(split) == dates | {"groupBy": "Tenant", "source": "External"}
+
+
+def test_community_usage_needs_communities() -> None:
+    assert AVEVA.check is not None
+    AVEVA.check(account())
+    AVEVA.check(replace(account(communities=["c-1"]), endpoints=("community_usage",)))
+    with pytest.raises(ValueError, match="community_usage needs communities"):
+        AVEVA.check(replace(account(), endpoints=("tenant_usage", "community_usage")))
+    opt_in = {endpoint.slug for endpoint in AVEVA.endpoints if not endpoint.default}
+    assert opt_in == {"tenant_community_usage", "community_usage"}
+
+
+def test_a_community_s_day_is_four_rows_of_a_source() -> None:
+    """What the tenant uses and what others use of its data are different series, and no totals."""
+    told = {source: community(shared(), source=source) for source in ("Internal", "External")}
+    for source, found in told.items():
+        assert {row["metric"]: row["value"] for row in found} == {
+            "ingress_events": 1000,
+            "egress_events": 500,
+            "ingress_streams_accessed": 30,
+            "egress_streams_accessed": 20,
+        }
+        for row in found:
+            assert dict(row["dimensions"]) == {"community": "c-1", "source": source.lower()}
+            assert (row["breakdown"], row["usage_date"]) == ("community+source", DAY)
+    assert not {row["series_id"] for row in told["Internal"]} & {row["series_id"] for row in told["External"]}
+
+
+@pytest.mark.parametrize("told", ["C-1", "c-1", None, ...])
+def test_a_community_is_the_one_that_was_asked_for(told: Any) -> None:
+    for row in community(shared(CommunityId=told), asked="C-1"):
+        assert dict(row["dimensions"])["community"] == "c-1"
+    with pytest.raises(PayloadError, match=r"\$\[0\]\.CommunityId: 'c-2' was not asked for"):
+        community(shared(CommunityId="c-2"))
+    with pytest.raises(PayloadError, match=r"\$\[0\]\.NamespaceId: 'plant' was not asked for"):
+        community(shared(NamespaceId="plant"))
+
+
+def test_the_tenant_by_community_is_a_row_for_each() -> None:
+    told = answer([record(CommunityId="C-1"), record(CommunityId="c-2", IngressEvents=7)])
+    found = rows(landing("tenant_community_usage", told))
+    assert [(dict(row["dimensions"]), row["value"]) for row in found if row["metric"] == "ingress_events"] == [
+        ({"community": "c-1"}, 1000),
+        ({"community": "c-2"}, 7),
+    ]
+    assert {row["breakdown"] for row in found} == {"community"}
+
+
+def test_an_api_that_does_not_know_group_by_is_found_out() -> None:
+    """It answers with the tenant's total."""
+    for total in (record(), record(CommunityId=...)):
+        with pytest.raises(PayloadError, match=r"\$\[0\]\.CommunityId: expected text or an id, found null"):
+            rows(landing("tenant_community_usage", answer([total])))
+
+
+def test_several_tenants_of_a_community_are_told_apart_when_asked() -> None:
+    """Whether one answer has several must not decide what a series is, so the option does."""
+    two = (shared(), shared(CallerTenantId="T-3", IngressEvents=1))
+    with pytest.raises(PayloadError, match=r"\$\[1\]\.CallerTenantId: 2026-03-02 is told twice.*split_tenants: true"):
+        community(*two)
+    for told in (two, two[:1]):
+        found = [row for row in community(*told, split_tenants=True) if row["metric"] == "ingress_events"]
+        assert [(dict(row["dimensions"]), row["value"]) for row in found] == [
+            ({"community": "c-1", "source": "external", "caller_tenant": caller, "callee_tenant": "t-1"}, value)
+            for caller, value in (("t-2", 1000), ("t-3", 1))[: len(told)]
+        ]
+        assert {row["breakdown"] for row in found} == {"callee_tenant+caller_tenant+community+source"}
+
+
+def test_a_namespace_in_several_regions_is_told_apart_when_asked() -> None:
+    two = (
+        record(NamespaceId="plant", ClusterRegion="WestUS"),
+        record(NamespaceId="plant", ClusterRegion="NorthEurope", IngressEvents=1),
+    )
+    with pytest.raises(PayloadError, match=r"\$\[1\]\.ClusterRegion: 2026-03-02 is told twice.*split_regions: true"):
+        namespaces(*two)
+    series = []
+    for told in (two, two[:1]):
+        found = rows(landing("namespace_usage", answer(list(told)), split_regions=True))
+        events = [row for row in found if row["metric"] == "ingress_events"]
+        assert [(dict(row["dimensions"]), row["value"]) for row in events] == [
+            ({"namespace": "plant", "cluster_region": region}, value)
+            for region, value in (("westus", 1000), ("northeurope", 1))[: len(told)]
+        ]
+        assert all(row["labels"] == [] and row["breakdown"] == "cluster_region+namespace" for row in found)
+        series.append(events[0]["series_id"])
+    assert series[0] == series[1]
+
+
+def test_an_old_region_is_a_number_and_a_missing_one_splits_nothing() -> None:
+    old = record(NamespaceId="plant", ClusterRegion=0)
+    for row in rows(landing("namespace_usage", answer([old]), split_regions=True)):
+        assert dict(row["dimensions"])["cluster_region"] == "0"
+    with pytest.raises(PayloadError, match=r"\$\[0\]\.ClusterRegion"):
+        rows(landing("namespace_usage", answer([old | {"ClusterRegion": None}]), split_regions=True))
+
+
+def test_split_regions_leaves_the_tenant_s_total_whole() -> None:
+    found = rows(landing("tenant_usage", answer([record(ClusterRegion="westus")]), split_regions=True))
+    assert {row["breakdown"] for row in found} == {""}
+    with pytest.raises(PayloadError, match=r"told twice.*no option tells them apart"):
+        tenant(record(ClusterRegion="westus"), record(ClusterRegion="northeurope"))
+
+
+@pytest.mark.parametrize("tenant_id", [None, ...])
+def test_a_row_that_does_not_name_its_tenant_names_it_as_caller_or_callee(tenant_id: Any) -> None:
+    nobody = "00000000-0000-0000-0000-000000000000"
+    assert len(tenant(record(TenantId=tenant_id, CalleeTenantId="T-1", CallerTenantId=nobody))) == 4
+    assert len(tenant(record(TenantId=tenant_id, CalleeTenantId=nobody, CallerTenantId=nobody))) == 4
+    with pytest.raises(PayloadError, match=r"\$\[0\]\.CallerTenantId: 't-2' is not the tenant"):
+        tenant(record(TenantId=tenant_id, CalleeTenantId="t-3"))
+    with pytest.raises(PayloadError, match=r"\$\[0\]\.CallerTenantId: 't-2' is not the tenant"):
+        community(shared(CalleeTenantId="t-3"))
+
+
+def test_answers_that_were_kept_before_these_options_read_as_before() -> None:
+    told = landing("namespace_usage", answer([record(NamespaceId="plant", ClusterRegion="WestUS")]))
+    (row, *_) = rows(replace(told, options={"tenant_id": "t-1", "namespaces": []}))
+    assert (row["dimensions"], row["labels"]) == ([("namespace", "plant")], [("cluster_region", "westus")])
 
 
 def test_one_day_told_twice_is_refused() -> None:
@@ -410,7 +638,7 @@ def test_a_cycle_without_its_ends_is_refused(cycle: dict[str, Any], path: str) -
         AVEVA.endpoint("billing_cycles").normalise(landing("billing_cycles", answer([cycle])))
 
 
-@pytest.mark.parametrize("slug", ["tenant_usage", "namespace_usage", "resource_usage", "billing_cycles"])
+@pytest.mark.parametrize("slug", [endpoint.slug for endpoint in AVEVA.endpoints])
 @pytest.mark.parametrize("body", [b"", b"<html>", b"7", b'"x"', b"null", b"[7]", b"[null]", b'{"items": []}'])
 def test_what_is_not_the_documented_answer_is_refused(slug: str, body: bytes) -> None:
     with pytest.raises(PayloadError):
@@ -451,11 +679,31 @@ def test_a_403_names_the_roles(body: bytes) -> None:
     assert "\n" not in said
 
 
+WRONG: tuple[dict[str, Any], ...] = (
+    {},
+    {"tenant_id": ""},
+    {"tenant_id": "t", "namespaces": [""]},
+    {"tenant_id": "t", "region": "x"},
+    {"tenant_id": "t", "communities": [""]},
+    {"tenant_id": "t", "community_sources": []},
+    {"tenant_id": "t", "community_sources": ["Invalid"]},
+    {"tenant_id": "t", "group_by_form": "All"},
+)
+
+
 def test_options_need_a_tenant() -> None:
-    for wrong in ({}, {"tenant_id": ""}, {"tenant_id": "t", "namespaces": [""]}, {"tenant_id": "t", "region": "x"}):
+    for wrong in WRONG:
         with pytest.raises(ValidationError):
             AvevaOptions(**wrong)
-    assert AvevaOptions(tenant_id="t").model_dump() == {"tenant_id": "t", "namespaces": []}
+    assert AvevaOptions(tenant_id="t").model_dump() == {
+        "tenant_id": "t",
+        "namespaces": [],
+        "communities": [],
+        "community_sources": ["Internal", "External"],
+        "group_by_form": "groupByNamespace",
+        "split_regions": False,
+        "split_tenants": False,
+    }
 
 
 def test_the_facts_are_the_page_s() -> None:
@@ -463,6 +711,8 @@ def test_the_facts_are_the_page_s() -> None:
     assert facts == {
         "tenant_usage": (History.WINDOW, 92, timedelta(days=7)),
         "namespace_usage": (History.WINDOW, 92, timedelta(days=7)),
+        "tenant_community_usage": (History.WINDOW, 92, timedelta(days=7)),
+        "community_usage": (History.WINDOW, 92, timedelta(days=7)),
         "resource_usage": (History.SNAPSHOT, None, timedelta(0)),
         "billing_cycles": (History.WINDOW, None, timedelta(0)),
     }

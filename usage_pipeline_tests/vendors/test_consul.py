@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -413,6 +414,132 @@ def test_global_is_asked_for_with_several_datacenters_only(datacenters: list[str
         "acme", "consul", "http://127.0.0.1:8500", date(2026, 1, 1), options=options(datacenters=datacenters)
     )
     assert list(ENDPOINT.requests(account, TODAY)) == [Request("/v1/operator/usage", params=params)]
+
+
+def account(**given: Any) -> Account:
+    return Account("acme", "consul", "http://127.0.0.1:8500", date(2026, 1, 1), options=options(**given))
+
+
+AGENTS = {"dc1": "https://one.example.com:8501", "dc2": "http://10.0.0.2:8500/consul/"}
+
+
+def told_by(part: str, body: Any, status: int = 200) -> Answer:
+    told = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(Request("/v1/operator/usage", part=part), f"https://{part}", status, {}, told, NOW)
+
+
+def of(datacenter: str) -> dict[str, Any]:
+    return page(Usage={datacenter: PAGE["Usage"]["dc1"]})
+
+
+def test_the_catalog_is_asked_for_in_the_same_landing() -> None:
+    assert list(ENDPOINT.requests(account(expect="catalog"), TODAY)) == [
+        Request("/v1/operator/usage", params=(("global", ""),)),
+        Request("/v1/catalog/datacenters", part="catalog"),
+    ]
+
+
+def test_a_datacenter_that_only_the_catalog_knows_is_missing(ask: Callable[..., Answer]) -> None:
+    """As on real agents: long after dc2 was killed the catalog still lists it."""
+    catalog = told_by("catalog", ["dc1", "dc2"])
+    found = landed(ask("30"), catalog, expect="catalog")
+    assert numbers(found) == DC1
+    assert list(ENDPOINT.normalise(found).missing) == ["datacenter dc2"]
+    whole = landed(ask("04"), catalog, expect="catalog")
+    assert ENDPOINT.normalise(whole).missing == {}
+    both = landed(ask("04"), catalog, expect="catalog", datacenters=["dc9"])
+    assert list(ENDPOINT.normalise(both).missing) == ["datacenter dc9"]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ([], "$"),
+        ({}, "$"),
+        (b"", "$"),
+        (["dc1", 2], "$[1]"),
+        (["dc1", None], "$[1]"),
+        (["DC 1"], "$[0]"),
+    ],
+)
+def test_what_is_no_catalog_is_refused(body: Any, path: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        rows(landed(told_by("", PAGE), told_by("catalog", body), expect="catalog"))
+    assert caught.value.path == path
+
+
+def test_each_agent_is_asked_for_its_own_datacenter() -> None:
+    """Neither `global` nor `dc`: the former comes without freshness, the latter is ignored."""
+    assert list(ENDPOINT.requests(account(agents=AGENTS, expect="catalog", datacenters=["dc1", "dc2"]), TODAY)) == [
+        Request("https://one.example.com:8501/v1/operator/usage", part="agent/dc1", apart=True),
+        Request("http://10.0.0.2:8500/consul/v1/operator/usage", part="agent/dc2", apart=True),
+        Request("/v1/catalog/datacenters", part="catalog"),
+    ]
+
+
+def test_agents_tell_their_own_datacenters() -> None:
+    found = landed(told_by("agent/dc1", of("dc1")), told_by("agent/dc2", of("dc2")), agents=AGENTS)
+    assert {row["response_id"]: dict(row["dimensions"])["datacenter"] for row in rows(found)} == {
+        answer.response_id: datacenter for answer, datacenter in zip(found.answers, ("dc1", "dc2"), strict=True)
+    }
+    assert ENDPOINT.normalise(found).missing == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (of("dc1"), "$.Usage.dc1: options: agents: the agent of dc2 answers for dc1"),
+        (of("dc2") | {"LastContact": 11 * 10**9}, "$.LastContact: the answer is not data: the server heard from its"),
+        (of("dc2") | {"KnownLeader": False}, "$.KnownLeader: the answer is not data"),
+        (b"<html>", "$: not JSON"),
+    ],
+)
+def test_each_agent_vouches_for_its_own_datacenter(body: Any, why: str) -> None:
+    """What one says amiss takes nothing from the others, and is refused where it is the only one."""
+    both = landed(told_by("agent/dc1", of("dc1")), told_by("agent/dc2", body), agents=AGENTS)
+    missing = ENDPOINT.normalise(both).missing
+    assert list(missing) == ["datacenter dc2"]
+    assert missing["datacenter dc2"].startswith(why)
+    assert {(dict(row["dimensions"])["datacenter"], row["response_id"]) for row in rows(both)} == {
+        ("dc1", both.answers[0].response_id)
+    }
+    alone = landed(told_by("agent/dc2", body), agents={"dc2": AGENTS["dc2"]})
+    with pytest.raises(PayloadError) as caught:
+        rows(alone)
+    assert str(caught.value).startswith(why)
+
+
+def test_an_agent_without_an_answer_is_missing_and_the_others_are_not() -> None:
+    catalog = told_by("catalog", ["dc1", "dc2", "dc3"])
+    refused = told_by("agent/dc2", b"node is not the leader", 500)
+    for answers, why in (((refused,), "$: the agent answered 500: node is not the leader"), ((), "its agent gave no")):
+        found = landed(told_by("agent/dc1", of("dc1")), *answers, catalog, agents=AGENTS, expect="catalog")
+        missing = ENDPOINT.normalise(found).missing
+        assert list(missing) == ["datacenter dc2", "datacenter dc3"]
+        assert missing["datacenter dc2"].startswith(why)
+        assert {dict(row["dimensions"])["datacenter"] for row in rows(found)} == {"dc1"}
+
+
+@pytest.mark.parametrize(
+    "agents",
+    [
+        {"dc1": "one.example.com:8501"},
+        {"dc1": "ftp://one"},
+        {"dc1": "https://user:secret@one"},
+        {"dc1": "https://one?token=secret"},
+        {"dc1": "https://"},
+        {"DC 1": "https://one"},
+    ],
+)
+def test_agents_are_addresses_by_datacenter(agents: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        ConsulOptions(agents=agents)
+
+
+def test_answers_that_were_kept_before_these_options_read_as_before() -> None:
+    older = landing(page())
+    before = {"datacenters": ["dc1", "dc2"], "ca_bundle": None, "max_last_contact_seconds": 10}
+    assert list(ENDPOINT.normalise(replace(older, options=before)).missing) == ["datacenter dc2"]
 
 
 def test_the_token_goes_into_its_header_and_is_not_needed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from usage_pipeline_tests.conftest import NOW
 # The vendor's sample; its one metadata object does not explain its two series.
 SAMPLE = b'{"_links": {}, "metadata": [{}], "series": [{"0": 11, "1": 15, "time": 1677888000000}]}'
 SAMPLE_DAY = Days(date(2023, 3, 4), date(2023, 3, 4))
+FLAG = {"project": "web", "environment": "production", "flag": "checkout"}
 MARCH_4, MARCH_5 = datetime(2023, 3, 4, tzinfo=UTC), datetime(2023, 3, 5, tzinfo=UTC)
 
 
@@ -71,10 +73,12 @@ def test_sample_with_an_unexplained_series_is_refused() -> None:
 @pytest.mark.parametrize("series", [one for one in SERIES if "incremental" in one.types], ids=lambda one: one.slug)
 def test_explained_sample_gives_the_day(series: Any) -> None:
     explained = SAMPLE.replace(b', "1": 15', b"")
-    (row,) = rows(series.slug, {"incremental": explained})
+    (row,) = rows(series.slug, {"incremental": explained}, aggregations={series.slug: ["incremental"]})
     assert row["metric"] == series.slug
     assert row["value"] == 11
-    assert (row["role"], row["aggregation"], row["temporality"]) == ("consumed", "sum", "delta")
+    distinct = series.unit in {"Contexts", "Users"}
+    assert (row["role"], row["aggregation"]) == ("consumed", "distinct" if distinct else "sum")
+    assert row["temporality"] == "delta"
     assert (row["unit"], row["breakdown"]) == (series.unit, "")
     assert (row["period_start"], row["period_end"]) == (MARCH_4, MARCH_5)
     assert row["usage_date"] == date(2023, 3, 4)
@@ -396,6 +400,7 @@ def test_requests_say_everything_they_mean() -> None:
         "incremental",
         "incremental by projectId+environmentId",
         "month_to_date",
+        "catalogue",
     ]
     assert found[1].path == "/api/v2/usage/service-connections"
     assert found[1].params == (
@@ -406,7 +411,10 @@ def test_requests_say_everything_they_mean() -> None:
         ("groupBy", "projectId"),
         ("groupBy", "environmentId"),
     )
-    assert {request.headers for request in found} == {(("LD-API-Version", "beta"),)}
+    assert {request.headers for request in found[:3]} == {(("LD-API-Version", "beta"),)}
+    assert found[3].path == "/api/v2/projects"
+    assert found[3].params == (("limit", "20"), ("offset", "0"), ("expand", "environments"))
+    assert found[3].headers == (("LD-API-Version", "20240415"),)
 
 
 @pytest.mark.parametrize(
@@ -433,6 +441,7 @@ def test_mau_is_asked_for_in_both_windows() -> None:
         "month_to_date by projectId",
         "rolling_30d",
         "rolling_30d by projectId",
+        "catalogue",
     ]
 
 
@@ -458,7 +467,7 @@ def test_only_the_billed_endpoints_are_asked_without_being_named() -> None:
         "service_connections",
         "total_mau",
     ]
-    assert len(LAUNCHDARKLY.endpoints) == 17
+    assert len(LAUNCHDARKLY.endpoints) == 28
 
 
 def test_metrics_are_declared() -> None:
@@ -478,10 +487,12 @@ def test_metrics_are_declared() -> None:
     [
         ({"total_mau": ["contextKind"]}, ["total_mau", "contextKind", "projectId", "anonymousV2"]),
         ({"service_connections": ["sdkType"]}, ["service_connections", "sdkType", "relayVersion"]),
-        ({"data_export_events": ["projectId"]}, ["data_export_events", "projectId", "destinationId"]),
+        ({"data_export_events": ["projectId"]}, ["data_export_events", "projectId", "project_keys"]),
+        ({"streams": ["sdk"]}, ["streams", "sdk", "nothing"]),
         ({"vega_ai": ["projectId"]}, ["vega_ai", "projectId", "nothing"]),
         ({"total_mau": ["projectId", "projectId"]}, ["total_mau", "projectId", "twice"]),
-        ({"mau": ["projectId"]}, ["mau", "service_connections"]),
+        ({"mau": ["projectId"]}, ["mau", "sdktype"]),
+        ({"mau_sdks": ["sdktype"]}, ["mau_sdks", "service_connections"]),
     ],
 )
 def test_groupings_that_are_not_offered_are_refused(group_by: dict[str, list[str]], words: list[str]) -> None:
@@ -493,7 +504,8 @@ def test_groupings_that_are_not_offered_are_refused(group_by: dict[str, list[str
 
 def test_groupings_that_are_offered_are_accepted() -> None:
     assert LAUNCHDARKLY.check
-    LAUNCHDARKLY.check(account(group_by={series.slug: list(series.group_by) for series in SERIES}))
+    every = {series.slug: list(series.group_by) for series in SERIES}
+    LAUNCHDARKLY.check(account(group_by=every, project_keys=["storefront"]))
 
 
 def refusal(status: int, text: bytes) -> str:
@@ -506,6 +518,9 @@ def test_errors_are_explained() -> None:
     assert "access token" in refusal(401, b'{"code": "unauthorized", "message": "Invalid access token"}')
     forbidden = refusal(403, b'{"code": "forbidden", "message": "Forbidden. Access denied."}')
     assert forbidden.index("LD-API-Version") < forbidden.index("Reader") < forbidden.index("plan")
+    incomplete = b'{"code": "data_export_project_identity_incomplete", "message": "Incomplete"}'
+    assert "group_by" in refusal(409, incomplete)
+    assert refusal(409, b'{"code": "optimistic_locking_error", "message": "Retry"}').endswith("Retry")
     assert refusal(502, b"<html>bad gateway") == "<html>bad gateway"
     assert refusal(500, b"[]") == "[]"
 
@@ -524,3 +539,388 @@ def test_a_million_cells_take_about_a_second() -> None:
     spent = time.process_time() - began
     assert len(block.values) == 365 * parts
     assert spent < 6  # reading the JSON included, on a slow machine
+
+
+def test_the_catalogue_names_projects_and_environments() -> None:
+    split = {"service_connections": ["projectId", "environmentId"]}
+    metadata = [{"projectId": "p1", "environmentId": "e1"}, {"projectId": "p9", "environmentId": "e9"}]
+    bodies = {
+        "incremental by projectId+environmentId": body([{"time": 1677888000000, "0": 1, "1": 2}], metadata),
+        "catalogue": {
+            "items": [
+                {
+                    "_id": "p1",
+                    "key": "web",
+                    "name": "The web",
+                    "environments": {"items": [{"_id": "e1", "key": "prod", "name": "Production"}], "totalCount": 21},
+                }
+            ],
+            "totalCount": 1,
+        },
+    }
+    landed = landing("service_connections", bodies, SAMPLE_DAY, group_by=split)
+    endpoint = LAUNCHDARKLY.endpoint("service_connections")
+    normalised = endpoint.normalise(landed)
+    known, gone = usage(endpoint, landed, normalised).to_pylist()
+    assert dict(known["dimensions"]) == {"project": "p1", "environment": "e1"}
+    assert dict(known["labels"]) == {
+        "project_key": "web",
+        "project_name": "The web",
+        "environment_key": "prod",
+        "environment_name": "Production",
+    }
+    assert gone["labels"] == []
+    assert normalised.notes == ("1 of 21 environments of project web have labels",)
+
+
+def test_the_catalogue_is_paged() -> None:
+    split = {"total_mau": ["environmentId"]}
+    page = {"items": [{"_id": str(n)} for n in range(20)], "totalCount": 41}
+    (answer,) = landing("total_mau", {"catalogue": page}, SAMPLE_DAY, group_by=split).answers
+    follow = LAUNCHDARKLY.endpoint("total_mau").follow
+    assert follow
+    second = follow(answer)
+    assert second
+    assert second.params == (("limit", "20"), ("offset", "20"), ("expand", "environments"))
+    third = follow(replace(answer, request=second))
+    assert third
+    last = replace(answer, request=third, body=b'{"items": [{"_id": "40"}], "totalCount": 41}')
+    assert follow(last) is None
+    empty = replace(answer, request=third, body=b'{"items": [], "totalCount": 41}')
+    assert follow(empty) is None
+    assert follow(landing("total_mau", {"month_to_date": body([])}, SAMPLE_DAY).answers[0]) is None
+
+
+def test_a_damaged_catalogue_is_refused_with_its_place() -> None:
+    split = {"total_mau": ["projectId"]}
+    told = {"items": [{"_id": 5, "key": "web", "name": "Web", "environments": {"items": []}}]}
+    with pytest.raises(PayloadError) as refused:
+        rows("total_mau", {"catalogue": told}, group_by=split)
+    assert refused.value.path == "$.items[0]._id"
+
+
+def test_other_aggregations_are_asked_for_by_name() -> None:
+    named = account(aggregations={"total_mau": ["incremental"], "vega_ai": ["rolling_30d", "incremental"]})
+    assert [request.part for request in LAUNCHDARKLY.endpoint("total_mau").requests(named, SAMPLE_DAY)] == [
+        "incremental"
+    ]
+    found = rows(
+        "vega_ai",
+        {"rolling_30d": body([{"time": 1677888000, "0": 40}]), "incremental": body([{"time": 1677888000, "0": 3}])},
+        aggregations={"vega_ai": ["rolling_30d", "incremental"]},
+    )
+    assert [(row["temporality"], row["aggregation"], row["value"]) for row in found] == [
+        ("rolling", "sum", 40),
+        ("delta", "sum", 3),
+    ]
+    assert len({row["series_id"] for row in found}) == 2
+
+
+@pytest.mark.parametrize(
+    ("aggregations", "words"),
+    [
+        ({"service_connections": ["rolling_30d"]}, ["rolling_30d", "incremental, month_to_date"]),
+        ({"mau": ["daily_incremental"]}, ["daily_incremental", "incremental"]),
+        ({"events": ["incremental"]}, ["events", "nothing"]),
+        ({"nonsense": ["incremental"]}, ["nonsense", "total_mau"]),
+    ],
+)
+def test_aggregations_that_are_not_offered_are_refused(aggregations: dict[str, list[str]], words: list[str]) -> None:
+    assert LAUNCHDARKLY.check
+    with pytest.raises(ValueError, match="aggregations") as refused:
+        LAUNCHDARKLY.check(account(aggregations=aggregations))
+    assert all(word in str(refused.value) for word in words)
+
+
+def test_evaluations_need_flags() -> None:
+    assert LAUNCHDARKLY.check
+    with pytest.raises(ValueError, match=r"flags: .*project, environment, flag"):
+        LAUNCHDARKLY.check(replace(account(), endpoints=("evaluations",)))
+    LAUNCHDARKLY.check(replace(account(flags=[FLAG]), endpoints=("evaluations",)))
+    with pytest.raises(ValueError, match="pattern"):
+        account(flags=[FLAG | {"flag": "../../projects"}])
+
+
+def test_legacy_mau_has_its_own_words() -> None:
+    named = account(group_by={"mau": ["project", "sdktype"]}, aggregations={"mau": ["incremental"]})
+    found = list(LAUNCHDARKLY.endpoint("mau").requests(named, SAMPLE_DAY))
+    assert [request.part for request in found] == ["incremental", "incremental by project+sdktype"]
+    assert found[1].params == (
+        ("from", "1677888000000"),
+        ("to", "1677974399999"),
+        ("aggregationType", "daily_incremental"),
+        ("contextKind", "user"),
+        ("groupby", "project"),
+        ("groupby", "sdktype"),
+    )
+    told = body([{"time": 1677888000000, "0": 5}], [{"project": "web", "sdktype": "client"}])
+    (row,) = rows(
+        "mau",
+        {"incremental by project+sdktype": told},
+        group_by={"mau": ["project", "sdktype"]},
+        aggregations={"mau": ["incremental"]},
+    )
+    assert dict(row["dimensions"]) == {"project": "web", "sdk_type": "client"}
+    assert (row["aggregation"], row["temporality"], row["unit"]) == ("distinct", "delta", "Users")
+
+
+@pytest.mark.parametrize("name", ["category", "userCategory"])
+def test_categories_are_read_under_any_name(name: str) -> None:
+    told = body([{"time": 1677888000000, "0": 5, "1": 7}], [{name: "browser"}, {name: "backend"}])
+    found = rows("mau_by_category", {"daily": told})
+    assert [(dict(row["dimensions"]), row["value"], row["temporality"]) for row in found] == [
+        ({"category": "browser"}, 5, "rolling"),
+        ({"category": "backend"}, 7, "rolling"),
+    ]
+
+
+@pytest.mark.parametrize("metadata", [[{}], [{"a": "browser", "b": "mobile"}]])
+def test_a_category_that_is_not_plain_is_refused(metadata: list[dict[str, Any]]) -> None:
+    with pytest.raises(PayloadError, match=r"\$.metadata\[0\]: .*category"):
+        rows("mau_by_category", {"daily": body([{"time": 1677888000000, "0": 5}], metadata)})
+
+
+def test_evaluations_are_told_by_variation() -> None:
+    told = body(
+        [{"time": ms(2023, 3, 2), "0": 100, "1": 1}, {"time": ms(2023, 3, 4), "0": 400, "1": 300, "2": 7, "3": 1}],
+        [{"key": True}, {"key": "Other Variations"}, {"key": {"b": [1, 2.5], "a": None}}, {"key": 25}],
+        totalEvaluations=809,
+    )
+    found = rows("evaluations", {"web/production/checkout": told}, flags=[FLAG])
+    fixed = {"project_key": "web", "environment_key": "production", "flag": "checkout"}
+    assert [(dict(row["dimensions"]), row["value"]) for row in found] == [
+        (fixed | {"variation": "true"}, 400),
+        (fixed | {"variation": "Other Variations"}, 300),
+        (fixed | {"variation": '{"a":null,"b":[1,2.5]}'}, 7),
+        (fixed | {"variation": "25"}, 1),
+    ]
+    assert {(row["breakdown"], row["period_start"], row["period_end"]) for row in found} == {
+        ("environment_key+flag+project_key+variation", MARCH_4, MARCH_5)
+    }
+
+
+@pytest.mark.parametrize("slug", ["evaluations", "events", "streams", "streams_by_sdk_version"])
+def test_ranges_are_long_enough_for_days(slug: str) -> None:
+    """Two days before 4 March 2023: the vendor answers shorter or younger ranges in hours or minutes."""
+    found = list(LAUNCHDARKLY.endpoint(slug).requests(account(flags=[FLAG]), SAMPLE_DAY))
+    assert {request.params[:2] for request in found} == {(("from", "1677715200000"), ("to", "1677974399999"))}
+    assert all(request.params[2:] == (() if slug == "events" else (("tz", "UTC"),)) for request in found)
+    assert len(found) == (1 if slug == "evaluations" else 2)
+
+
+def test_hours_where_days_were_asked_for_are_refused() -> None:
+    # The vendor's own fixture is an answer in hours; 1700000000000 is 14 November 2023, 22:13:20.
+    told = {"totalEvaluations": 700, "metadata": [{"key": True}], "series": [{"time": 1700000000000, "0": 400}]}
+    days = Days(date(2023, 11, 14), date(2023, 11, 14))
+    with pytest.raises(PayloadError, match="days were asked for") as refused:
+        rows("evaluations", {"web/production/checkout": told}, days, flags=[FLAG])
+    assert refused.value.path == "$.series[0].time"
+
+
+def test_days_before_the_lead_are_refused() -> None:
+    with pytest.raises(PayloadError, match="outside"):
+        rows("events", {"received": body([{"time": ms(2023, 3, 1), "0": 5}])})
+
+
+def test_received_and_published_are_two_metrics() -> None:
+    point = [{"time": 1677888000000, "0": 5}]
+    found = rows("events", {"received": body(point), "published": body(point, [])})
+    assert [(row["metric"], row["breakdown"]) for row in found] == [("events_received", ""), ("events_published", "")]
+    assert {metric.description for metric in LAUNCHDARKLY.endpoint("events").metrics} == {
+        "Events received in the UTC day.",
+        "Events published in the UTC day.",
+    }
+
+
+def test_streams_are_told_by_source() -> None:
+    point = [{"time": 1677888000000, "0": 5}]
+    found = rows("streams", {"client": body(point, [{"source": "client"}]), "server": body(point)})
+    assert [dict(row["dimensions"]) for row in found] == [{"source": "client"}, {"source": "server"}]
+    assert {row["aggregation"] for row in found} == {"distinct"}
+    told = body(point, [{"sdk": "Node.js", "version": "9.7.1", "source": "server"}])
+    (row,) = rows("streams_by_sdk_version", {"server": told})
+    assert dict(row["dimensions"]) == {"source": "server", "sdk_name": "Node.js", "sdk_version": "9.7.1"}
+    with pytest.raises(PayloadError, match="'version'"):
+        rows("streams_by_sdk_version", {"server": body(point, [{"sdk": "Node.js"}])})
+
+
+def test_months_where_days_were_asked_for_are_refused() -> None:
+    ends = [{"time": ms(2026, 1, 31), "0": 9}, {"time": ms(2026, 2, 28), "0": 8}]
+    starts = [{"time": ms(2026, 2, 1), "0": 8}]
+    for days, points in (
+        (Days(date(2026, 1, 1), date(2026, 2, 28)), ends),
+        (Days(date(2026, 2, 1), date(2026, 2, 28)), starts),
+    ):
+        with pytest.raises(PayloadError, match="a month apart") as refused:
+            rows("total_mau", {"month_to_date": body(points)}, days)
+        assert refused.value.path == "$.series[0].time"
+    assert len(rows("total_mau", {"month_to_date": body(starts)}, Days(date(2026, 2, 1), date(2026, 2, 3)))) == 1
+    assert len(rows("ai_runs", {"incremental": body(ends)}, Days(date(2026, 1, 1), date(2026, 2, 28)))) == 2
+
+
+def test_what_the_vendor_says_of_its_pipeline_is_noted() -> None:
+    def notes(days: Days, **said: Any) -> tuple[str, ...]:
+        landed = landing("data_export_events", {"incremental": body([], **said)}, days)
+        return LAUNCHDARKLY.endpoint("data_export_events").normalise(landed).notes
+
+    march = Days(date(2026, 3, 17), date(2026, 3, 18))
+    through = "2026-03-18T08:00:00Z"
+    assert notes(march, dataThrough=through, delayed=False) == (f"data through {through}",)
+    assert notes(march, dataThrough=through, delayed=True) == (
+        f"data through {through}; the vendor says that its pipeline is late",
+    )
+    assert notes(march) == ()
+    assert notes(SAMPLE_DAY, dataThrough=through, delayed=True) == ()
+
+
+def test_data_export_by_project_names_the_projects() -> None:
+    named = account(group_by={"data_export_events": ["projectId"]}, project_keys=["web", "app"])
+    whole, split, _catalogue = LAUNCHDARKLY.endpoint("data_export_events").requests(named, SAMPLE_DAY)
+    assert "projectKey" not in dict(whole.params)
+    assert split.params[-3:] == (("groupBy", "projectId"), ("projectKey", "web"), ("projectKey", "app"))
+
+
+# 4 March 2023, from and to.
+SCOPE = {"source": "streaming", "dimension": "project", "from": 1677888000000, "to": 1677974400000}
+
+
+def ranked(*keys: str, total: int, cursor: str | None = None, **scope: Any) -> dict[str, Any]:
+    items = [
+        {"projectKey": key, "projectName": key.upper(), "rank": n, "usage": 10 * n, "components": {"streaming": 10 * n}}
+        for n, key in enumerate(keys, 1)
+    ]
+    page = {"limit": 100, "count": len(items), "totalCount": total} | ({"nextCursor": cursor} if cursor else {})
+    return {"items": items, "page": page, "scope": SCOPE | scope}
+
+
+def pages(*bodies: dict[str, Any]) -> Landing:
+    one = landing("data_export_projects", {"": bodies[0]}, SAMPLE_DAY)
+    answers = tuple(replace(one.answers[0], body=json.dumps(told).encode()) for told in bodies)
+    return replace(one, answers=answers)
+
+
+def test_ranked_projects_are_daily_amounts() -> None:
+    endpoint = LAUNCHDARKLY.endpoint("data_export_projects")
+    (request,) = endpoint.requests(account(), SAMPLE_DAY)
+    assert request.params == (
+        ("from", "1677888000000"),
+        ("to", "1677974400000"),
+        ("source", "streaming"),
+        ("dimension", "project"),
+        ("limit", "100"),
+    )
+    assert endpoint.max_days == 1
+    landed = pages(ranked("web", "app", total=3, cursor="c2"), ranked("lab", total=3))
+    found = usage(endpoint, landed, endpoint.normalise(landed)).to_pylist()
+    assert [(dict(row["dimensions"]), dict(row["labels"]), row["value"]) for row in found] == [
+        ({"project_key": "web"}, {"project_name": "WEB"}, 10),
+        ({"project_key": "app"}, {"project_name": "APP"}, 20),
+        ({"project_key": "lab"}, {"project_name": "LAB"}, 10),
+    ]
+    assert {(row["period_start"], row["period_end"], row["aggregation"]) for row in found} == {
+        (MARCH_4, MARCH_5, "sum")
+    }
+    assert endpoint.follow
+    onward = endpoint.follow(landed.answers[0])
+    assert onward
+    assert dict(onward.params) == dict(request.params) | {"cursor": "c2"}
+    assert endpoint.follow(landed.answers[1]) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        (ranked("web", total=2), "$.page.totalCount"),
+        (ranked("web", total=1, to=1677974399999), "$.scope.to"),
+        (ranked("web", total=1, source="combined"), "$.scope.source"),
+        (ranked("web", total=1) | {"items": [{"projectKey": "web", "usage": "5"}]}, "$.items[0].usage"),
+        (ranked("web", total=1) | {"items": [{"projectKey": "web", "usage": 5, "rows": 5}]}, "$.items[0].rows"),
+    ],
+)
+def test_a_ranking_that_does_not_fit_is_refused(told: dict[str, Any], path: str) -> None:
+    with pytest.raises(PayloadError) as refused:
+        LAUNCHDARKLY.endpoint("data_export_projects").normalise(pages(told))
+    assert refused.value.path == path
+
+
+def items(slug: str, bodies: dict[str, Any]) -> dict[str, dict[str, str]]:
+    landed = landing(slug, bodies, SAMPLE_DAY)
+    frames = LAUNCHDARKLY.endpoint(slug).normalise(landed).inventory
+    return {row["item"]: dict(row["attributes"]) for frame in frames for row in frame.to_dict("records")}
+
+
+def test_sdk_lists_are_inventories() -> None:
+    sdks = items(
+        "mau_sdks",
+        {
+            "client": {"_links": {}, "sdks": ["Android"]},
+            "server": {"_links": {}, "sdks": ["Android", "Java", "Node.js"]},
+        },
+    )
+    assert list(sdks) == [
+        "sdk=Android&type=client",
+        "sdk=Android&type=server",
+        "sdk=Java&type=server",
+        "sdk=Node.js&type=server",
+    ]
+    assert sdks["sdk=Java&type=server"] == {"sdk": "Java", "type": "server"}
+    versions = [{"sdk": "Android", "version": "3.1.2"}, {"sdk": "Android", "version": "3.1.5"}]
+    found = items("streams_sdk_versions", {"client": {"_links": {}, "sdkVersions": versions}})
+    assert list(found) == ["sdk=Android&version=3.1.2&source=client", "sdk=Android&version=3.1.5&source=client"]
+
+
+@pytest.mark.parametrize("slug", ["sdk_versions_all", "sdk_versions_details"])
+def test_sdk_details_keep_what_the_vendor_says(slug: str) -> None:
+    told = {
+        "name": "node-server",
+        "version": "9.6.0",
+        "type": "server",
+        "projectId": "p1",
+        "projectName": "The web",
+        "environmentId": "e1",
+        "applicationId": "Unknown",
+        "eolStatus": "EolNear",
+        "note": "new",
+        "relayVersion": None,
+    }
+    assert items(slug, {"": [told]}) == {
+        "sdk=node-server&version=9.6.0&type=server&project=p1&environment=e1&application=Unknown": {
+            "sdk": "node-server",
+            "version": "9.6.0",
+            "type": "server",
+            "project": "p1",
+            "project_name": "The web",
+            "environment": "e1",
+            "application": "Unknown",
+            "eol_status": "EolNear",
+            "note": "new",
+        }
+    }
+    assert items(slug, {"": []}) == {}
+
+
+@pytest.mark.parametrize(
+    ("slug", "told", "path"),
+    [
+        ("sdk_versions_all", [{"name": "go", "version": 7.4}], "$[0].version"),
+        ("sdk_versions_all", [{"name": "go", "connections": 12}], "$[0].connections"),
+        ("sdk_versions_all", [{"version": "7.4"}], "$[0]"),
+        ("sdk_versions_all", {"items": []}, "$"),
+        ("sdk_versions_details", [5], "$[0]"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(slug: str, told: Any, path: str) -> None:
+    with pytest.raises(PayloadError) as refused:
+        items(slug, {"": told})
+    assert refused.value.path == path
+
+
+def test_lists_are_of_the_present() -> None:
+    for slug in ("mau_sdks", "sdk_versions_all", "sdk_versions_details", "streams_sdk_versions"):
+        endpoint = LAUNCHDARKLY.endpoint(slug)
+        assert endpoint.history == "snapshot"
+        assert endpoint.metrics == ()
+    first, second = LAUNCHDARKLY.endpoint("mau_sdks").requests(account(), SAMPLE_DAY)
+    # Seven days that end with 4 March 2023 start with 26 February.
+    assert first.params == (("from", "1677369600000"), ("to", "1677974399999"), ("sdktype", "client"))
+    assert second.params[2] == ("sdktype", "server")

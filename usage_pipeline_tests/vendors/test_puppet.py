@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -140,6 +141,40 @@ def test_events_that_only_some_days_tell_stay_with_their_day() -> None:
         "nodes_with_agent",
         "nodes_without_agent",
     }
+
+
+def labels(found: Landing) -> set[tuple[int, tuple[tuple[str, str], ...]]]:
+    return {(row["usage_date"].day, tuple(row["labels"])) for row in rows(found)}
+
+
+def test_labels_tell_which_days_have_event_fields() -> None:
+    first = NODES | {"date": "2018-06-06"} | dict.fromkeys(EVENTS)
+    assert labels(landing(items(first, NODES))) == {
+        (6, (("event_fields", "present"),)),
+        (5, (("event_fields", "absent"),)),
+    }
+
+
+def test_an_upgrade_labels_the_rows_and_starts_no_other_series() -> None:
+    """The primary server and two compilers are nodes until 2021.7 and none in 2023.7."""
+    before, after = (
+        rows(landing(items(NODES | {"total_nodes": nodes}), pe_version=version))
+        for nodes, version in ((103, "2021.7"), (100, "2023.7"))
+    )
+    assert [(row["value"], dict(row["labels"])["pe_version"]) for row in (before[0], after[0])] == [
+        (103, "2021.7"),
+        (100, "2023.7"),
+    ]
+    assert [row["series_id"] for row in before] == [row["series_id"] for row in after]
+    assert all(row["dimensions"] == [] and row["breakdown"] == "" for row in before + after)
+
+
+def test_a_version_that_is_not_configured_is_no_label() -> None:
+    assert labels(landing(items(NODES))) == {(5, (("event_fields", "absent"),))}
+    older = landing(items(NODES))
+    assert rows(replace(older, options={"ca_bundle": None, "events": "include"})) == rows(older)
+    with pytest.raises(ValidationError):
+        PuppetOptions(pe_version="")
 
 
 def test_the_order_of_days_does_not_matter() -> None:

@@ -412,7 +412,7 @@ def asked(**options: Any) -> Request:
 
 
 def test_v6_says_its_format_always() -> None:
-    request = asked()
+    request = asked(api_version="v6")
     assert (request.path, request.params) == ("/v6/usage", (("format", "json"),))
     assert request.headers == (("Accept", "application/json"),)
     request = asked(format="xml")
@@ -421,8 +421,9 @@ def test_v6_says_its_format_always() -> None:
 
 
 def test_v7_expands_everything() -> None:
-    request = asked(api_version="v7")
+    request = asked()
     assert request.path == "/v7/usage"
+    assert request == asked(api_version="v7")
     assert set(dict(request.params)["expand"].split(",")) == {
         "test",
         "enterprise-agent",
@@ -452,6 +453,27 @@ def test_credentials_go_into_the_header() -> None:
     assert header(email="me@example.com", token="secret") == "Basic bWVAZXhhbXBsZS5jb206c2VjcmV0"
 
 
+@pytest.mark.parametrize(
+    ("credentials", "options", "path"),
+    [
+        (("bearer_token",), {}, "/v7/usage"),
+        (("email", "token"), {}, "/v6/usage"),
+        (("email", "token"), {"format": "xml"}, "/v6/usage"),
+        (("bearer_token",), {"format": "xml"}, "/v6/usage"),
+        (("bearer_token",), {"api_version": "v6"}, "/v6/usage"),
+    ],
+)
+def test_v6_is_read_only_where_nothing_else_can_be_meant(
+    credentials: tuple[str, ...], options: dict[str, str], path: str
+) -> None:
+    who = account(*credentials, **options)
+    check = THOUSANDEYES.check
+    assert check is not None
+    check(who)
+    (request,) = ENDPOINT.requests(who, Days(date(2020, 1, 17), date(2020, 1, 17)))
+    assert request.path == path
+
+
 def test_v7_takes_bearer_and_json_only() -> None:
     check = THOUSANDEYES.check
     assert check is not None
@@ -475,6 +497,9 @@ def test_v7_takes_bearer_and_json_only() -> None:
         ("/v7/usage", 401, b'{"error": "invalid_token", "error_description": "expired"}', "invalid_token: expired"),
         ("/v7/usage", 404, b'{"title": "URI Resource Not Found", "status": 404, "detail": "wrong path"}',
          "URI Resource Not Found: wrong path"),
+        ("/v7/quotas", 403, b'{"title": "Forbidden"}', "Edit organization and account group quotas"),
+        ("/v7/usage/units/tests", 403, b'{"title": "Forbidden"}', "usage-based pricing only"),
+        ("/v7/usage/units/tests", 403, b'{"title": "No permission"}', "View organization usage"),
         ("/v7/usage", 500, b"<h1>oops</h1>", "oops"),
     ],
 )  # fmt: skip

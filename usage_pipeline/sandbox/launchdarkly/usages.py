@@ -1,29 +1,25 @@
-"""LaunchDarkly's account usage API: three projects, two environments in each, four applications.
+"""The invented company, and the paths that take `aggregationType` and `granularity`.
 
-Written from the vendor's OpenAPI document. Points are labelled by the UTC midnight that starts the day; hourly
-points are not offered here. Counts of the parts of a distinct count add up to more than the whole.
+Three projects, two environments in each, four applications. Points are labelled by the UTC midnight that starts the
+day; hourly points are not offered here. Counts of the parts of a distinct count add up to more than the whole.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from usage_pipeline.contract.time import DAY, midnight
 from usage_pipeline.sandbox.world import World
 
-TOKEN = "sandbox-launchdarkly-token"  # noqa: S105 - opens nothing but the sandbox
 HISTORY = date(2025, 1, 1)
 MOST = timedelta(days=365)
-LIMIT, WINDOW = 1000, 10
 FRESH = 0.9  # each further day of a window sees a tenth fewer new contexts
 TRAIL = 30
 
@@ -113,40 +109,6 @@ def invalid(message: str) -> RefusedError:
     return RefusedError(400, "invalid_request", message)
 
 
-def routes(world: World) -> list[Route]:
-    asked: dict[int, int] = defaultdict(int)
-
-    def limits() -> dict[str, str]:
-        window = int(world.now.timestamp()) // WINDOW
-        asked[window] += 1
-        return {
-            "X-Ratelimit-Global-Limit": str(LIMIT),
-            "X-Ratelimit-Global-Remaining": str(max(0, LIMIT - asked[window])),
-            "X-Ratelimit-Reset": str((window + 1) * WINDOW * 1000),
-        }
-
-    def handler(usage: Usage) -> Callable[[Request], Response]:
-        def handle(request: Request) -> Response:
-            headers = limits()
-            try:
-                admit(request)
-                return JSONResponse(answer(world, usage, request), headers=headers)
-            except RefusedError as refused:
-                body = {"code": refused.code, "message": refused.message}
-                return JSONResponse(body, status_code=refused.status, headers=headers)
-
-        return handle
-
-    return [Route(f"/api/v2/usage/{usage.path}", handler(usage), methods=["GET"]) for usage in USAGES]
-
-
-def admit(request: Request) -> None:
-    if request.headers.get("authorization") != TOKEN:
-        raise RefusedError(401, "unauthorized", "Invalid access token")
-    if request.headers.get("ld-api-version") != "beta":
-        raise RefusedError(403, "forbidden", "Forbidden. Access to the requested resource was denied.")
-
-
 def answer(world: World, usage: Usage, request: Request) -> dict[str, Any]:
     query = request.query_params
     aggregation = query.get("aggregationType", "month_to_date")
@@ -173,10 +135,7 @@ def answer(world: World, usage: Usage, request: Request) -> dict[str, Any]:
     leaves = [leaf for leaf in company(usage) if kept(leaf, query)]
     if usage.kinds:
         groups = [*groups, "contextKind"]
-    parts: dict[tuple[Any, ...], list[Leaf]] = defaultdict(list)
-    for leaf in leaves:
-        parts[tuple(leaf[name] for name in groups)].append(leaf)
-    members = [parts[key] for key in sorted(parts)]
+    members = divided(leaves, groups)
     told = [series(world, usage, aggregation, part, days) for part in members]
     if granularity == "monthly":
         days = [day for day in days if day == days[-1] or (day + DAY).day == 1]
@@ -194,6 +153,14 @@ def answer(world: World, usage: Usage, request: Request) -> dict[str, Any]:
         hour = world.now.replace(minute=0, second=0, microsecond=0)
         body |= {"dataThrough": hour.strftime("%Y-%m-%dT%H:%M:%SZ"), "delayed": False}
     return body
+
+
+def divided(leaves: list[Leaf], groups: list[str]) -> list[list[Leaf]]:
+    """The applications, gathered by what they have in common."""
+    parts: dict[tuple[Any, ...], list[Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        parts[tuple(leaf[name] for name in groups)].append(leaf)
+    return [parts[key] for key in sorted(parts)]
 
 
 def instant(said: str | None, usage: Usage, default: datetime) -> datetime:
@@ -218,18 +185,23 @@ def company(usage: Usage) -> list[Leaf]:
         {
             **app,
             "projectKey": project,
-            "projectId": project_id,
+            "projectId": PROJECTS[project],
             "environmentKey": environment,
-            "environmentId": f"{project_id[:-4]}{'e' if environment == 'test' else 'f'}{project_id[-3:]}",
+            "environmentId": environment_id(project, environment),
             "destination": app["destinationKind"],
             "contextKind": kind,
             "weight": weight * (0.2 if environment == "test" else 1.0),
         }
-        for project, project_id in PROJECTS.items()
+        for project in PROJECTS
         for environment in ENVIRONMENTS
         for app in APPS
         for kind, weight in kinds.items()
     ]
+
+
+def environment_id(project: str, environment: str) -> str:
+    project_id = PROJECTS[project]
+    return f"{project_id[:-4]}{'e' if environment == 'test' else 'f'}{project_id[-3:]}"
 
 
 def kept(leaf: Leaf, query: Any) -> bool:
@@ -246,9 +218,13 @@ def amount(world: World, usage: Usage, leaf: Leaf, day: date) -> int:
     """What one application did on a day so far."""
     if day < HISTORY or (leaf["sdkAppId"] == RESTS_ON_SUNDAY and day.isoweekday() == 7):
         return 0
+    return int(whole(world, usage, leaf, day) * world.gone(day))
+
+
+def whole(world: World, usage: Usage, leaf: Leaf, day: date) -> int:
+    """What one application does on a day until its end."""
     who = (leaf["projectKey"], leaf["environmentKey"], leaf["sdkAppId"], leaf["contextKind"])
-    whole = whole_day(world, day, usage.path, who, usage.base * usage.scale * leaf["weight"])
-    return int(whole * world.gone(day))
+    return whole_day(world, day, usage.path, who, usage.base * usage.scale * leaf["weight"])
 
 
 @lru_cache(2**17)
