@@ -757,7 +757,7 @@ def test_threads_share_a_client(serve: Serve) -> None:
 
     with client(serve(app(answer)), concurrency=3) as http, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: http.ask(Request(f"/{number}")), range(40)))
-        # A kept connection that the server just closed is one more attempt, which the server may not have seen.
+        # On a busy machine a read now and then ends in EBADF, its cause not found yet, and is made again.
         assert 40 <= sum(counted.values()) - 40 <= http.retries
     assert [answer.body for answer in answers] == [f'"/{number}"'.encode() for number in range(40)]
 
