@@ -12,10 +12,12 @@ import ssl
 import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
+from queue import Empty, LifoQueue
 from types import TracebackType
 from typing import Self
 
@@ -145,14 +147,14 @@ class _Body(httpx.SyncByteStream):
 
 
 class Client:
-    """Asks one account's vendor. Safe to share between threads.
+    """Asks one account's vendor. Safe to share between threads: `concurrency` requests run at a time, others wait.
 
     `timer` counts seconds for the bound on one body; without one the clock does, which may be set while it runs.
 
     `explain` reads the vendor's error answers. Errors carry the last answer, where there was one, as `answer`.
     `unavailable` says which error answers, but for those that are retried, mean that there is nothing to be had.
     `origins` are further addresses that the user trusts with the credential; requests name them in full. Texts under
-    the names in `redacts` are blanked in every answer.
+    the names in `redacts` are blanked in every answer. `permission` is what the credential must be allowed to do.
     """
 
     def __init__(
@@ -172,9 +174,11 @@ class Client:
         origins: Collection[str] = (),
         redacts: Collection[str] = (),
         unavailable: Callable[[Answer], bool] | None = None,
+        permission: str = "",
     ) -> None:
         self._explain = explain
         self._unavailable = unavailable
+        self._permission = f" ({permission})" if permission else ""
         self._clock = clock
         self._sleep = sleep
         self._timer = timer or (lambda: clock().timestamp())
@@ -185,16 +189,23 @@ class Client:
         self._secret_texts = _texts_of(redacts) if redacts else None
         self.retries = 0
         self._counting = threading.Lock()
-        self._http = httpx.Client(
-            base_url=_address(base_url),
-            auth=auth,
-            verify=_trust(ca_bundle),
-            timeout=httpx.Timeout(self._limits.read, connect=self._limits.connect, pool=self._limits.whole),
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-            follow_redirects=False,
-            headers={"User-Agent": "usage-pipeline", "Accept": "application/json", "Accept-Encoding": "gzip"},
-            event_hooks={"response": [self._bound]},
-        )
+        self._base_url = _address(base_url)
+        self._lines = [
+            httpx.Client(
+                base_url=self._base_url,
+                auth=auth,
+                verify=_trust(ca_bundle),
+                timeout=httpx.Timeout(self._limits.read, connect=self._limits.connect),
+                limits=httpx.Limits(max_connections=1),
+                follow_redirects=False,
+                headers={"User-Agent": "usage-pipeline", "Accept": "application/json", "Accept-Encoding": "gzip"},
+                event_hooks={"response": [self._bound]},
+            )
+            for _ in range(concurrency)
+        ]
+        self._free: LifoQueue[httpx.Client] = LifoQueue()
+        for line in self._lines:
+            self._free.put(line)
 
     def __enter__(self) -> Self:
         return self
@@ -202,7 +213,8 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        for line in self._lines:
+            line.close()
         if self._limiter:
             self._limiter.close()
 
@@ -247,10 +259,11 @@ class Client:
     def _attempt(self, request: Request) -> Answer:
         if self._limiter:
             self._limiter.try_acquire("vendor", blocking=True)
-        there = request.path if "://" in request.path else f"{self._http.base_url}{request.path}"
-        host = request.path if "://" in request.path else self._http.base_url
+        there = request.path if "://" in request.path else f"{self._base_url}{request.path}"
+        host = request.path if "://" in request.path else self._base_url
         try:
-            answer, location, secrets = self._send(request)
+            with self._line() as line:
+                answer, location, secrets = self._send(line, request)
         except TransientError as error:
             raise _RetriableError(str(error)) from error
         except (httpx.LocalProtocolError, UnicodeError):
@@ -283,7 +296,8 @@ class Client:
         if self._unavailable and self._unavailable(answer):
             raise _carry(NotAvailableError(told), answer)
         if answer.status in {401, 403}:
-            raise _carry(CredentialsError(told), answer)
+            needed = f" and their permission{self._permission}" if answer.status == 403 else ""
+            raise _carry(CredentialsError(f"{told.rstrip('.')}. Check the account's credentials{needed}"), answer)
         raise _carry(RequestError(told), answer)
 
     def _explained(self, answer: Answer) -> str:
@@ -293,17 +307,34 @@ class Client:
         except (UsageError, LookupError, TypeError, ValueError, AttributeError):
             return answer.body[:LONGEST_REASON].decode(errors="replace").strip()
 
-    def _send(self, request: Request) -> tuple[Answer, str | None, set[str]]:
+    @contextmanager
+    def _line(self) -> Iterator[httpx.Client]:
+        """A client of one connection, for one thread at a time.
+
+        Threads that share a pool of httpcore's close each other's connections: one looks whether an idle socket can be
+        read, as it can once the server has closed it, while another has begun a request there and its answer comes in
+        (https://github.com/encode/httpcore/issues/1110).
+        """
+        try:
+            line = self._free.get(timeout=self._limits.whole)
+        except Empty:
+            raise httpx.PoolTimeout("no connection became free") from None
+        try:
+            yield line
+        finally:
+            self._free.put(line)
+
+    def _send(self, line: httpx.Client, request: Request) -> tuple[Answer, str | None, set[str]]:
         """One attempt, redirects on the same origin followed: the answer, where else it points, what auth added."""
-        sent = self._http.build_request(
+        sent = line.build_request(
             "GET", request.path, params=list(request.params) or None, headers=dict(request.headers)
         )
         if _origin(sent.url) not in self._origins:
-            raise RequestError(f"{sent.url} is not at {self._http.base_url}: the credential stays here")
+            raise RequestError(f"{sent.url} is not at {self._base_url}: the credential stays here")
         url = str(sent.url)
         bare = httpx.Headers(sent.headers)
         for _hop in range(6):
-            response = self._http.send(sent)
+            response = line.send(sent)
             onward = response.next_request
             if onward is None or _origin(onward.url) != _origin(sent.url):
                 break

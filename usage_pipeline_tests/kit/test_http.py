@@ -241,6 +241,25 @@ def test_not_asked_again(serve: Serve, status: int) -> None:
     assert refused.value.answer.body == b"because so"
 
 
+@pytest.mark.parametrize(
+    ("status", "permission", "told"),
+    [
+        (401, "usage:read", "answered 401: no such token. Check the account's credentials"),
+        (
+            403,
+            "usage:read",
+            "answered 403: no such token. Check the account's credentials and their permission (usage:read)",
+        ),
+        (403, "", "answered 403: no such token. Check the account's credentials and their permission"),
+    ],
+)
+def test_refused_credentials_are_told_with_what_to_check(serve: Serve, status: int, permission: str, told: str) -> None:
+    application, _ = answering(Response("no such token.", status))
+    with client(serve(application), permission=permission) as http, pytest.raises(CredentialsError) as refused:
+        http.ask(Request("/"))
+    assert str(refused.value).endswith(told)
+
+
 @pytest.mark.parametrize("status", REFUSED)
 def test_what_the_vendor_calls_unavailable_is_no_mistake_of_anybody(serve: Serve, status: int) -> None:
     application, seen = answering(Response("not for you", status))
@@ -714,9 +733,9 @@ def test_a_dripping_body_is_bounded(converse: Callable[..., str], packed: bool) 
 
 def test_no_request_is_without_timeouts() -> None:
     with client("http://127.0.0.1:1", limits=Limits()) as http:
-        timeout = http._http.timeout
-    assert (timeout.connect, timeout.read) == (10, 60)
-    assert None not in timeout.as_dict().values()
+        timeouts = [line.timeout for line in http._lines]
+    assert {(timeout.connect, timeout.read) for timeout in timeouts} == {(10, 60)}
+    assert all(None not in timeout.as_dict().values() for timeout in timeouts)
 
 
 def test_the_rate_bounds_requests(serve: Serve) -> None:
@@ -747,6 +766,7 @@ def test_secrets_of_the_vendor_s_are_blanked_before_an_answer_is_kept(serve: Ser
 
 
 def test_threads_share_a_client(serve: Serve) -> None:
+    """Each of 40 requests is refused once: a 41st retry would be a connection that one thread closed for another."""
     counted: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -757,9 +777,50 @@ def test_threads_share_a_client(serve: Serve) -> None:
 
     with client(serve(app(answer)), concurrency=3) as http, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: http.ask(Request(f"/{number}")), range(40)))
-        # On a busy machine a read now and then ends in EBADF, its cause not found yet, and is made again.
-        assert 40 <= sum(counted.values()) - 40 <= http.retries
+        assert http.retries == 40
+    assert sum(counted.values()) == 80
     assert [answer.body for answer in answers] == [f'"/{number}"'.encode() for number in range(40)]
+
+
+def test_no_more_requests_run_at_a_time_than_allowed(converse: Callable[..., str]) -> None:
+    """Of five that ask, three are with the server: all of them stay until they are three, and then for a fourth."""
+    lock, three, four = threading.Lock(), threading.Event(), threading.Event()
+    running: list[int] = [0]
+
+    def conversation(talk: Any) -> None:
+        with lock:
+            running.append(running[-1] + 1)
+            for count, reached in ((3, three), (4, four)):
+                if running[-1] == count:
+                    reached.set()
+        three.wait(10)
+        four.wait(0.3)
+        with lock:
+            running.append(running[-1] - 1)
+        talk.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+
+    with client(converse(conversation), concurrency=3) as http, ThreadPoolExecutor(5) as pool:
+        assert [answer.body for answer in pool.map(http.ask, [Request("/")] * 5)] == [b"{}"] * 5
+        assert http.retries == 0
+    assert max(running) == 3
+
+
+def test_a_connection_that_never_becomes_free_is_not_waited_for_without_end(converse: Callable[..., str]) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def conversation(talk: Any) -> None:
+        begun.set()
+        release.wait(10)
+        talk.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    given: dict[str, Any] = {"concurrency": 1, "limits": replace(QUICK, whole=0.2), "timer": lambda: 0.0}
+    with client(converse(conversation), **given) as http, ThreadPoolExecutor(1) as pool:
+        held = pool.submit(http.ask, Request("/"))
+        assert begun.wait(10)
+        with pytest.raises(TransientError, match="PoolTimeout no connection became free"):
+            http.ask(Request("/"))
+        release.set()
+        assert held.result().body == b"{}"
 
 
 # TLS
