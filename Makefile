@@ -1,7 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format lock
+# focus-validator needs Python 3.12; without one its test is skipped.
+PYTHON312 := $(shell for python in python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.12.*/bin/python3.12; do \
+    "$$python" -c pass 2>/dev/null && echo "$$python" && break; done)
+
+.PHONY: demo test lint format lock others
 
 demo: .venv/installed
 	$(BIN)/usage-pipeline demo
@@ -23,6 +27,23 @@ format: .venv/installed
 lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --custom-compile-command "make lock" -q -o requirements.lock
+	echo 'duckdb>=2,<2.1' | uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-duckdb2.lock
+	uv pip compile requirements-focus.in --no-config --universal --python-version 3.12 --generate-hashes \
+	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-focus.lock
+
+# What has to stand apart from our own environment: the next DuckDB, and the FOCUS validator.
+others: .venv-duckdb2/installed $(if $(PYTHON312),.venv-focus/installed)
+
+.venv-duckdb2/installed: requirements-duckdb2.lock
+	$(PYTHON) -m venv .venv-duckdb2
+	.venv-duckdb2/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.venv-focus/installed: requirements-focus.lock
+	$(PYTHON312) -m venv .venv-focus
+	.venv-focus/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

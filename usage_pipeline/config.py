@@ -7,15 +7,17 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from usage_pipeline import document
 from usage_pipeline.contract.errors import ConfigurationError
-from usage_pipeline.contract.vendor import Account, Vendor
+from usage_pipeline.contract.vendor import Account, Entitlement, Vendor
+from usage_pipeline.document import MistakeError, Problem, said
 from usage_pipeline.vendors.registry import VENDORS
 
 ACCOUNTS_VARIABLE = "USAGE_PIPELINE_ACCOUNTS"
@@ -27,7 +29,19 @@ SANDBOX_ACCOUNTS = Path(__file__).parent / "sandbox" / "accounts.yaml"
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
-Path_ = tuple[str | int, ...]
+
+class EntitlementEntry(BaseModel):
+    """An entitlement as written: what the contract allows, where no API tells it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    metric: str = Field(description="What is counted")
+    quantity: Annotated[
+        Decimal,
+        Field(ge=0, max_digits=29, decimal_places=9, description="How much of it, at once or per billing period"),
+    ]
+    valid_from: date | None = Field(None, description="First UTC day; the account's start_date when left out")
+    valid_to: date | None = Field(None, description="Last UTC day; open when left out")
 
 
 class Entry(BaseModel):
@@ -42,20 +56,9 @@ class Entry(BaseModel):
     credentials: dict[str, str] = Field(default_factory=dict, description="Names of secrets, each as ${VARIABLE}")
     endpoints: list[str] | None = Field(None, description="Endpoints to read; the vendor's default set when left out")
     options: dict[str, Any] = Field(default_factory=dict, description="What only this vendor knows")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A mistake in accounts.yaml."""
-
-    file: str
-    line: int
-    key: str
-    text: str
-    account: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.key}: {self.text}"
+    entitlements: list[EntitlementEntry] = Field(
+        default_factory=list, description="What the contract allows, where no API tells it"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,78 +89,42 @@ def find(environment: Mapping[str, str]) -> Path:
     return own if own.exists() else SANDBOX_ACCOUNTS
 
 
-class _MistakeError(Exception):
-    def __init__(self, where: Path_, text: str) -> None:
-        super().__init__(text)
-        self.where = where
-        self.text = text
-
-
 def read(file: Path) -> Configuration:
     """Read accounts.yaml. Raises ConfigurationError where it cannot be read at all."""
-    try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"{file}: {error.strerror}. Write it, or name another in {ACCOUNTS_VARIABLE}"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file}: not UTF-8 text ({error.reason})") from None
-    return parse(text, str(file))
-
-
-class _Loader(yaml.SafeLoader):
-    """Leaves dates to the model, which knows their line when they are none."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML declares it
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    return parse(document.read(file, ACCOUNTS_VARIABLE), str(file))
 
 
 def parse(text: str, file: str) -> Configuration:
     """What a text in the format of accounts.yaml configures."""
-    try:
-        root = yaml.compose(text, _Loader)
-        body = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigurationError(f"{file}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigurationError(f"{file}: not YAML: {error}") from None
-    if root is None or not isinstance(body, dict) or not isinstance(body.get("accounts"), list):
-        raise ConfigurationError(f"{file}:1: accounts: a list of accounts must stand under this key")
+    found = document.parse(text, file, "accounts", document.Dates)
     accounts: list[Account] = []
-    problems: list[Problem] = []
-    problems += [
-        _problem(file, root, (key,), "unknown; allowed is: accounts", None) for key in body if key != "accounts"
-    ]
-    for index, entry in enumerate(body["accounts"]):
+    problems = found.strangers()
+    for index, entry in enumerate(found.body):
         name = entry.get("name") if isinstance(entry, dict) and isinstance(entry.get("name"), str) else None
         try:
             accounts.append(_account(entry, {account.name for account in accounts}))
         except ValidationError as errors:
             problems += [
-                _problem(file, root, ("accounts", index, *detail["loc"]), _said(detail), name)
+                found.problem(("accounts", index, *detail["loc"]), said(detail, Entry), name)
                 for detail in errors.errors()
             ]
-        except _MistakeError as mistake:
-            problems.append(_problem(file, root, ("accounts", index, *mistake.where), mistake.text, name))
+        except MistakeError as mistake:
+            problems.append(found.problem(("accounts", index, *mistake.where), mistake.text, name))
     return Configuration(tuple(accounts), tuple(problems))
 
 
 def _account(entry: Any, taken: Collection[str]) -> Account:
     written = Entry.model_validate(entry)
     if written.name in taken:
-        raise _MistakeError(("name",), f"'{written.name}' is the name of another account; names are unique")
+        raise MistakeError(("name",), f"'{written.name}' is the name of another account; names are unique")
     vendor = VENDORS.get(written.vendor)
     if vendor is None:
-        raise _MistakeError(("vendor",), f"'{written.vendor}' is unknown; allowed are: {', '.join(VENDORS)}")
+        raise MistakeError(("vendor",), f"'{written.vendor}' is unknown; allowed are: {', '.join(VENDORS)}")
     try:
         options = vendor.options.model_validate(written.options).model_dump(mode="json")
     except ValidationError as errors:
         first = errors.errors()[0]
-        raise _MistakeError(("options", *first["loc"]), _said(first, vendor.options)) from None
+        raise MistakeError(("options", *first["loc"]), said(first, vendor.options)) from None
     account = Account(
         name=written.name,
         vendor=vendor.slug,
@@ -166,24 +133,25 @@ def _account(entry: Any, taken: Collection[str]) -> Account:
         credentials=_credentials(written.credentials, vendor),
         endpoints=_endpoints(written.endpoints, vendor),
         options=options,
+        entitlements=_entitlements(written, vendor),
     )
     if vendor.check:
         try:
             vendor.check(account)
         except ValueError as error:
-            raise _MistakeError(("options",), str(error)) from None
+            raise MistakeError(("options",), str(error)) from None
     return account
 
 
 def _base_url(written: str | None, vendor: Vendor) -> str:
     url = written or vendor.base_url
     if not url:
-        raise _MistakeError(("base_url",), f"is missing: {vendor.title} has no public address")
+        raise MistakeError(("base_url",), f"is missing: {vendor.title} has no public address")
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise _MistakeError(("base_url",), f"'{url}' is no address; it begins with https:// and names a host")
+        raise MistakeError(("base_url",), f"'{url}' is no address; it begins with https:// and names a host")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise _MistakeError(
+        raise MistakeError(
             ("base_url",), "holds more than scheme, host, port and path; secrets belong under credentials"
         )
     return url.rstrip("/")
@@ -194,14 +162,14 @@ def _credentials(written: Mapping[str, str], vendor: Vendor) -> dict[str, str]:
     for name, reference in written.items():
         matched = VARIABLE.fullmatch(reference)
         if not matched:
-            raise _MistakeError(
+            raise MistakeError(
                 ("credentials", name), "must be ${VARIABLE}: secrets live in the environment, not in this file"
             )
         found[name] = matched[1]
     if frozenset(found) not in vendor.credentials:
         allowed = " or ".join("{" + ", ".join(sorted(names)) + "}" if names else "none" for names in vendor.credentials)
         given = ", ".join(sorted(found)) or "none"
-        raise _MistakeError(("credentials",), f"{vendor.title} needs {allowed}; given: {given}")
+        raise MistakeError(("credentials",), f"{vendor.title} needs {allowed}; given: {given}")
     return found
 
 
@@ -211,40 +179,34 @@ def _endpoints(written: list[str] | None, vendor: Vendor) -> tuple[str, ...]:
         return tuple(endpoint.slug for endpoint in vendor.endpoints if endpoint.default)
     for index, slug in enumerate(written):
         if slug not in slugs:
-            raise _MistakeError(("endpoints", index), f"'{slug}' is unknown; allowed are: {', '.join(slugs)}")
+            raise MistakeError(("endpoints", index), f"'{slug}' is unknown; allowed are: {', '.join(slugs)}")
     if not written:
-        raise _MistakeError(("endpoints",), f"is empty; allowed are: {', '.join(slugs)}")
+        raise MistakeError(("endpoints",), f"is empty; allowed are: {', '.join(slugs)}")
     return tuple(dict.fromkeys(written))
 
 
-def _said(error: Any, model: type[BaseModel] = Entry) -> str:
-    if error["type"] == "extra_forbidden":
-        return f"unknown; allowed are: {', '.join(model.model_fields)}"
-    if error["type"] == "missing":
-        return "is missing"
-    return str(error["msg"])
-
-
-def _problem(file: str, root: yaml.Node, where: Path_, text: str, account: str | None) -> Problem:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
-    return Problem(file, _line(root, where), key, text, account)
-
-
-def _line(node: yaml.Node, where: Path_) -> int:
-    """The line of a key, or of what stands around it where it is missing."""
-    line = node.start_mark.line + 1
-    for part in where:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
+def _entitlements(written: Entry, vendor: Vendor) -> tuple[Entitlement, ...]:
+    metrics = sorted({metric.name for endpoint in vendor.endpoints for metric in endpoint.metrics})
+    found: list[Entitlement] = []
+    for index, entry in enumerate(written.entitlements):
+        where = ("entitlements", index)
+        if entry.metric not in metrics:
+            raise MistakeError((*where, "metric"), f"'{entry.metric}' is unknown; allowed are: {', '.join(metrics)}")
+        entitlement = Entitlement(entry.metric, entry.quantity, entry.valid_from or written.start_date, entry.valid_to)
+        last = entitlement.valid_to or date.max
+        if last < entitlement.valid_from:
+            raise MistakeError((*where, "valid_to"), f"{last} is before the first day, {entitlement.valid_from}")
+        for other in found:
+            if (
+                other.metric == entry.metric
+                and entitlement.valid_from <= (other.valid_to or date.max)
+                and (other.valid_from <= last)
+            ):
+                raise MistakeError(
+                    where, f"overlaps another entitlement of {entry.metric}, from {other.valid_from}: one at a time"
+                )
+        found.append(entitlement)
+    return tuple(found)
 
 
 def secrets(account: Account, environment: Mapping[str, str]) -> dict[str, str]:

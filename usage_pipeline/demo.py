@@ -61,7 +61,8 @@ def load(home: Path, now: datetime, days: int, console: Console) -> None:
     with server.serving(clock) as address, _progress(console) as progress:
         configuration = accounts(address, past.first)
         # Nothing of the user's: neither an object store nor other accounts.
-        place = pipeline.place({**server.environment(), config.HOME_VARIABLE: str(home)}, clock, lambda _seconds: None)
+        ours = {config.HOME_VARIABLE: str(home), config.ACCOUNTS_VARIABLE: str(config.SANDBOX_ACCOUNTS)}
+        place = pipeline.place({**server.environment(), **ours}, clock, lambda _seconds: None)
         job = orchestration.build(configuration, place, publish=_later).resolve_implicit_global_asset_job_def()
         snapshots, windows = (_assets(configuration, history) for history in (History.SNAPSHOT, History.WINDOW))
         folder = prepare(home, [account.name for account in configuration.accounts])

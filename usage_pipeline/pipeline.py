@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from usage_pipeline import config, kit, stages
-from usage_pipeline.contract.errors import NotAvailableError, UsageError
-from usage_pipeline.contract.schema import State
+from usage_pipeline import config, kit, prices, stages
+from usage_pipeline.contract.errors import ConfigurationError, NotAvailableError, UsageError
+from usage_pipeline.contract.schema import ACCOUNTS, ENTITLEMENTS, PRICES, State, Table
 from usage_pipeline.contract.time import DAY, Clock, Days
 from usage_pipeline.contract.vendor import Account, Endpoint, History
 from usage_pipeline.vendors.registry import VENDORS
@@ -82,7 +83,7 @@ def endpoint_of(account: Account, slug: str) -> Endpoint:
 def capture(place: Place, account: Account, slug: str, days: Days) -> tuple[list[Landed], int]:
     """Ask the vendor for the days, and keep the answers; also the number of retries."""
     vendor = VENDORS[account.vendor]
-    with _client(place, account) as client:
+    with _client(place, account, slug) as client:
         landed = stages.land.land(
             vendor.endpoint(slug),
             account,
@@ -100,12 +101,12 @@ def check(place: Place, account: Account, slug: str) -> None:
     endpoint = endpoint_of(account, slug)
     today = place.clock().date()
     day = today if endpoint.history is History.SNAPSHOT else today - DAY
-    with _client(place, account) as client:
+    with _client(place, account, slug) as client:
         for request in islice(endpoint.requests(account, Days(day, day)), 1):
             client.ask(request)
 
 
-def _client(place: Place, account: Account) -> kit.http.Client:
+def _client(place: Place, account: Account, slug: str) -> kit.http.Client:
     vendor = VENDORS[account.vendor]
     return kit.http.Client(
         account.base_url,
@@ -121,6 +122,7 @@ def _client(place: Place, account: Account) -> kit.http.Client:
         redacts=vendor.redacts,
         origins=tuple(account.options.get("agents", {}).values()),
         unavailable=vendor.unavailable,
+        permission=vendor.endpoint(slug).permission,
     )
 
 
@@ -193,9 +195,39 @@ def load(
     return outcome
 
 
-def publish(place: Place) -> Path:
-    """Make the warehouse show the tables as they are now."""
-    return stages.publish.publish(stages.lake.Lake(place.root), place.home, VENDORS.values())
+def publish(place: Place, configuration: config.Configuration | None = None) -> Path:
+    """Make the warehouse show the tables as they are now, and what is configured; without one, as it was."""
+    lake = stages.lake.Lake(place.root)
+    if configuration and configuration.accounts:
+        # What is written wrong today was right before: it stays until it is mended.
+        wrong = {problem.account for problem in configuration.problems if problem.account}
+        for table, rows in declared(configuration).items():
+            stages.declare.declare(lake, table, rows, keep=wrong)
+        # A price book that is wrong, which `prices.problems` tells, leaves the prices as they were.
+        with suppress(ConfigurationError):
+            stages.declare.declare(lake, PRICES, prices.rows(prices.configured(place.environment)))
+    return stages.publish.publish(lake, place.home, VENDORS.values())
+
+
+def declared(configuration: config.Configuration) -> dict[Table, list[dict[str, Any]]]:
+    """The rows of the companion tables that tell what is configured."""
+    accounts = [
+        {
+            "vendor": account.vendor,
+            "account": account.name,
+            "endpoint": slug,
+            "history": endpoint_of(account, slug).history.value,
+            "start_date": account.start_date,
+        }
+        for account in configuration.accounts
+        for slug in account.endpoints
+    ]
+    entitlements = [
+        {"vendor": account.vendor, "account": account.name, **asdict(entitlement)}
+        for account in configuration.accounts
+        for entitlement in account.entitlements
+    ]
+    return {ACCOUNTS: accounts, ENTITLEMENTS: entitlements}
 
 
 def compact(place: Place) -> tuple[int, int]:

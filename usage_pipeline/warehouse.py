@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -103,10 +103,10 @@ def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield session
 
 
-def ask(session: duckdb.DuckDBPyConnection, query: str) -> Result:
+def ask(session: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | None = None) -> Result:
     """What a query answers. Raises QueryError with DuckDB's words."""
     try:
-        answer = session.sql(query)
+        answer = session.sql(query, params=parameters)
         return Result(answer.to_arrow_table() if answer is not None else pa.table({}))
     except duckdb.Error as error:
         raise QueryError(_one_line(error)) from None

@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 NOW = datetime(2026, 3, 18, 12, 0, tzinfo=UTC)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,6 +17,7 @@ from usage_pipeline.contract.vendor import Account, Endpoint
 from usage_pipeline.sandbox import server
 from usage_pipeline.sandbox.world import World
 from usage_pipeline.stages.lake import Lake
+from usage_pipeline.vendors.launchdarkly import SERIES
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests.conftest import TurnableClock, served
 
@@ -29,11 +31,25 @@ ENDPOINTS = [
 ]
 
 
-def account(vendor: str, base: str) -> Account:
-    """The sandbox's account of a vendor, at another address, with every endpoint."""
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "aveva": [{"split_regions": True, "split_tenants": True}],
+    "launchdarkly": [
+        {
+            "group_by": {series.slug: list(series.group_by) for series in SERIES},
+            "project_keys": ["storefront", "payments"],
+        },
+        {"group_by": {series.slug: ["destinationId"] for series in SERIES if "destinationId" in series.group_by}},
+    ],
+    "puppet": [{"pe_version": "2023.8"}],
+}
+"""Options beside the sandbox's own that together make its rows carry every dimension and label."""
+
+
+def account(vendor: str, base: str, **options: Any) -> Account:
+    """The sandbox's account of a vendor, at another address, with every endpoint, and with other options."""
     found = next(one for one in config.read(config.SANDBOX_ACCOUNTS).accounts if one.vendor == vendor)
     slugs = tuple(endpoint.slug for endpoint in VENDORS[vendor].endpoints)
-    return replace(found, base_url=f"{base}/{vendor}", endpoints=slugs)
+    return replace(found, base_url=f"{base}/{vendor}", endpoints=slugs, options={**found.options, **options})
 
 
 def endpoint(vendor: str, slug: str) -> Endpoint:

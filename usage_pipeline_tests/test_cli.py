@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -259,18 +258,6 @@ def test_sql_that_duckdb_refuses_is_one_line(run: Run, query: str, said: str) ->
 def test_sql_may_begin_with_a_comment(run: Run) -> None:
     run("pull", "--account", "nodes", *RANGE)
     assert run("sql", "-- one\nSELECT 1 AS one", "--format", "csv").stdout == "one\n1\n"
-
-
-def test_connect_prints_lines_that_work(run: Run) -> None:
-    run("pull", "--account", "nodes", *RANGE)
-    result = run("connect")
-    assert result.exit_code == 0
-    python = result.stdout.partition("# Python")[2].partition("# BI tools")[0].replace("\n# pandas", "\n#")
-    code = python.replace(".show()", "") + "\nprint(len(usage), usage['value'].dtype)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
-    )
-    assert done.stdout.endswith("decimal128(38, 9)[pyarrow]\n")
 
 
 def test_compact_gathers_files_and_changes_no_row(run: Run) -> None:

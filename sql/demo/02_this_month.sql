@@ -1,7 +1,5 @@
--- What was consumed this month so far? (Amounts of days add up only where they are sums; parts are left out.)
-SELECT vendor, account, metric, unit, sum(value) AS consumed, max(usage_date) AS up_to
-FROM usage
-WHERE role = 'consumed' AND aggregation = 'sum' AND temporality = 'delta' AND breakdown = ''
-  AND month = (SELECT strftime(max(usage_date), '%Y-%m') FROM coverage)
-GROUP BY vendor, account, metric, unit
-ORDER BY vendor, account, metric;
+-- What was consumed in the newest month so far, each measure by its own rule? (Totals; parts are left out.)
+SELECT vendor, metric, unit, value, rule, days_known, days_in_period, is_final
+FROM usage_monthly
+WHERE calendar = 'calendar' AND breakdown = '' AND period_start = (SELECT max(period_start) FROM usage_monthly WHERE calendar = 'calendar')
+ORDER BY vendor, metric, temporality;

@@ -1,7 +1,5 @@
 -- How many LaunchDarkly connection minutes did each project use, month by month?
-SELECT month, dimensions['project'] AS project, sum(value) AS minutes
-FROM usage
-WHERE vendor = 'launchdarkly' AND metric = 'service_connections'
-  AND role = 'consumed' AND temporality = 'delta' AND breakdown = 'project'
-GROUP BY month, project
+SELECT strftime(period_start, '%Y-%m') AS month, project, value AS minutes, is_final
+FROM usage_monthly
+WHERE metric = 'service_connections' AND breakdown = 'project' AND calendar = 'calendar'
 ORDER BY month, minutes DESC;

@@ -51,7 +51,7 @@ def _load(
     secrets: bool,
 ) -> None:
     """One endpoint after the other, then the warehouse once; what fails does not keep the rest from loading."""
-    from usage_pipeline import pipeline
+    from usage_pipeline import pipeline, prices
 
     place = outside.place
     went_well = True
@@ -68,7 +68,9 @@ def _load(
         for line in _failures(outcome):
             went_well = complain(line)
     if chosen:
-        pipeline.publish(place)
+        pipeline.publish(place, outside.configuration)
+    for problem in prices.problems(outside.environment):
+        went_well = complain(problem)
     if not went_well:
         raise SystemExit(1)
 
@@ -98,12 +100,12 @@ def check(outside: Outside, account: str | None) -> None:
 
     Nothing of the answers is kept.
     """
-    from usage_pipeline import pipeline
+    from usage_pipeline import pipeline, prices
 
     place = outside.place
     chosen, problems = chosen_endpoints(outside, account, None, secrets=True)
     went_well = True
-    for problem in problems:
+    for problem in [*problems, *prices.problems(outside.environment)]:
         went_well = complain(problem)
     for who, slug in progress(chosen, "asking"):
         try:

@@ -46,22 +46,31 @@ def status(outside: Outside) -> None:
 
 # A query may begin with a comment, which looks like an option.
 @main.command(context_settings={"ignore_unknown_options": True})
-@click.argument("query")
+@click.argument("query", required=False)
 @click.option(
     "--format", "shape", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
 )
-@click.pass_obj
-def sql(outside: Outside, query: str, shape: str) -> None:
-    """Answer a QUERY from the warehouse, such as "SELECT * FROM usage LIMIT 10".
+@click.option("--describe", is_flag=True, help="Tell what views, columns and macros mean: of all, or of the one named.")
+@click.pass_context
+def sql(ctx: click.Context, query: str | None, shape: str, describe: bool) -> None:
+    """Answer a QUERY from the warehouse, such as "SELECT * FROM usage_daily LIMIT 10".
 
-    Numbers keep all their digits. `--format parquet` writes bytes: send them to a file.
+    Numbers keep all their digits. `--format parquet` writes bytes: send them to a file. With `--describe`, QUERY is
+    the name of a view or a macro, or left out.
     """
     from rich.console import Console
 
     from usage_pipeline import warehouse
 
-    with warehouse.reading(outside.place.home) as session:
-        result = warehouse.ask(session, query)
+    if not (query or describe):
+        raise click.UsageError('say what to ask, such as "SELECT * FROM usage_daily LIMIT 10"', ctx)
+    with warehouse.reading(ctx.obj.place.home) as session:
+        if describe:
+            result = warehouse.ask(session, warehouse.command("describe"), {"view": query or ""})
+            if not result.table.num_rows:
+                raise click.UsageError(f"there is no view or macro '{query}'", ctx)
+        else:
+            result = warehouse.ask(session, query or "")
     if shape == "csv":
         click.echo(result.csv(), nl=False)
     elif shape == "json":
@@ -75,38 +84,28 @@ def sql(outside: Outside, query: str, shape: str) -> None:
 
 
 @main.command()
+@click.argument("tool", required=False)
 @click.pass_obj
-def connect(outside: Outside) -> None:
-    """Print the lines that open the warehouse in the DuckDB CLI, Python, pandas and BI tools."""
+def connect(outside: Outside, tool: str | None) -> None:
+    """Print the lines that open the warehouse in a TOOL: all of them when none is named.
+
+    Tools are duckdb, python, pandas, polars, jdbc, dbeaver, metabase, superset and grafana. Whatever is not for the
+    tool to read is a comment: `usage-pipeline connect python > explore.py` is a program.
+    """
+    from usage_pipeline import connect as connecting
+    from usage_pipeline.contract.schema import USAGE
+    from usage_pipeline.stages.lake import Lake
     from usage_pipeline.stages.publish import WAREHOUSE
 
-    file = outside.place.home / WAREHOUSE
-    click.echo(CONNECT.format(file=file, shell=_quoted_for_shell(str(file)), literal=repr(str(file))), nl=False)
+    before, tools = connecting.tools()
+    chosen = [each for each in tools if tool in {None, each.name}]
+    if not chosen:
+        names = ", ".join(each.name for each in tools)
+        raise click.UsageError(f"'{tool}' is unknown; known are: {names}", click.get_current_context())
+    file, table = outside.place.home / WAREHOUSE, Lake(outside.place.root).uri(USAGE)
+    sections = [connecting.text(each, file, table) for each in chosen]
+    click.echo("\n\n".join(["\n".join(connecting.comment(before)), *(section.rstrip() for section in sections)]))
     if not file.exists():
         raise ConfigurationError(
             f"there is no warehouse at {file} yet: load something first, with `usage-pipeline pull`"
         )
-
-
-CONNECT = """\
-# DuckDB CLI
-duckdb -readonly {shell}
-
-# Python
-import duckdb
-warehouse = duckdb.connect({literal}, read_only=True)
-warehouse.sql("FROM usage LIMIT 10").show()
-
-# pandas (ArrowDtype keeps the numbers exact; .df() would make floats of them)
-import pandas
-usage = warehouse.sql("FROM usage").to_arrow_table().to_pandas(types_mapper=pandas.ArrowDtype)
-
-# BI tools, by JDBC; set the driver's property duckdb.read_only to true
-jdbc:duckdb:{file}
-"""
-
-
-def _quoted_for_shell(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)

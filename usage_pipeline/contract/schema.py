@@ -192,4 +192,82 @@ METRICS = Table(
     key=("vendor", "endpoint", "metric", "role", "aggregation", "temporality"),
 )
 
-TABLES = (USAGE, COVERAGE, BILLING_PERIODS, INVENTORY, METRICS)
+ACCOUNTS = Table(
+    "accounts",
+    "one row per configured account and endpoint",
+    (
+        _VENDOR,
+        _ACCOUNT,
+        _ENDPOINT,
+        Column("history", Type.STRING, "window: past days can be asked for; snapshot: only the present"),
+        Column("start_date", Type.DATE, "First UTC day of interest"),
+    ),
+    key=("vendor", "account", "endpoint"),
+)
+
+ENTITLEMENTS = Table(
+    "entitlements",
+    "one row per configured account, metric and first day of what the contract allows, where no API tells it",
+    (
+        _VENDOR,
+        _ACCOUNT,
+        Column("metric", Type.STRING, "What is counted"),
+        Column("quantity", Type.DECIMAL, "How much of it the contract allows at once or per billing period"),
+        Column("valid_from", Type.DATE, "First UTC day of the entitlement"),
+        Column("valid_to", Type.DATE, "Last UTC day of the entitlement; NULL while no end is known", nullable=True),
+    ),
+    key=("vendor", "account", "metric", "valid_from"),
+)
+
+RESTATEMENTS = Table(
+    "restatements",
+    "one row per value that a later answer changed or withdrew after its period was over",
+    (
+        _VENDOR,
+        _ACCOUNT,
+        _ENDPOINT,
+        Column("usage_date", Type.DATE, "UTC date that the measurement reports on"),
+        Column("metric", Type.STRING, "What is counted, without unit or role"),
+        Column("role", Type.STRING, "consumed, entitled or projected"),
+        Column("unit", Type.STRING, "Unit in FOCUS format"),
+        Column("breakdown", Type.STRING, "Empty for the account's total, else the dimensions that split it"),
+        Column("dimensions", Type.MAP, "Ids that identify the series"),
+        Column("period_start", Type.TIMESTAMP, "Start of the period, inclusive"),
+        Column("period_end", Type.TIMESTAMP, "End of the period, exclusive"),
+        Column("observed_at", Type.TIMESTAMP, "When the old value was true by the vendor's word"),
+        Column("old_value", Type.DECIMAL, "What the vendor had said"),
+        Column("new_value", Type.DECIMAL, "What it says since; NULL where it says nothing any more", nullable=True),
+        Column("was_final", Type.BOOLEAN, "Whether the old value was thought to be final"),
+        Column("old_fetched_at", Type.TIMESTAMP, "When the old value was received"),
+        Column("new_fetched_at", Type.TIMESTAMP, "When the answer that changed it was received"),
+        Column("old_response_id", Type.STRING, "The raw answer with the old value"),
+        Column("new_response_id", Type.STRING, "The raw answer with the new value, where there is one", nullable=True),
+        Column("series_id", Type.STRING, "Hash of everything that identifies the series"),
+    ),
+    key=("series_id", "period_start", "period_end", "observed_at", "new_fetched_at"),
+    partitions=("vendor",),
+)
+
+PRICES = Table(
+    "prices",
+    "one row per price, first day of its validity and tier of it, as the price book says",
+    (
+        Column("sku", Type.STRING, "Identifier of the price"),
+        Column("valid_from", Type.DATE, "First UTC day of the price"),
+        Column("valid_to", Type.DATE, "Last UTC day of the price; NULL while no end is known", nullable=True),
+        _VENDOR,
+        Column("account", Type.STRING, "Name of the account that the price is for; NULL for all", nullable=True),
+        _ENDPOINT,
+        Column("metric", Type.STRING, "What is counted"),
+        Column("breakdown", Type.STRING, "Empty where the account's total is priced, else the parts that are"),
+        Column("dimensions", Type.MAP, "Dimensions that a series has to have for the price to be its own"),
+        Column("basis", Type.STRING, "amount; level of a day; share of a month, by day; count of the month to date"),
+        Column("temporality", Type.STRING, "Which of the metric's numbers are priced; NULL for amounts", nullable=True),
+        Column("tier_from", Type.DECIMAL, "Quantity above which the tier begins; 0 for the first one"),
+        Column("unit_price", Type.DECIMAL, "Price of one unit within the tier"),
+        Column("currency", Type.STRING, "ISO 4217 code"),
+    ),
+    key=("sku", "valid_from", "tier_from"),
+)
+
+TABLES = (USAGE, COVERAGE, BILLING_PERIODS, INVENTORY, METRICS, ACCOUNTS, ENTITLEMENTS, PRICES, RESTATEMENTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +52,22 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Entitlement:
+    """How much of a metric the contract allows, at once or per billing period; both days are inclusive."""
+
+    metric: str
+    quantity: Decimal
+    valid_from: date
+    valid_to: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One configured account.
 
     `credentials` maps a credential's name to the environment variable that holds it, never to the secret.
-    `options` are valid by the vendor's model and complete, defaults included.
+    `options` are valid by the vendor's model and complete, defaults included. `entitlements` are what the contract
+    allows where no API tells it.
     """
 
     name: str
@@ -65,6 +77,7 @@ class Account:
     credentials: Mapping[str, str] = field(default_factory=dict)
     endpoints: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    entitlements: tuple[Entitlement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,8 @@ class Endpoint:
     `normalise` reads their answers; it needs no network, clock or environment.
     `settles` is how long after the end of a period its value may still change: it decides `is_final` and how far
     back a schedule asks again. `follow` names the next page of an answer, None where there is none. `permission` is
-    what the credential must be allowed to do, in the vendor's words.
+    what the credential must be allowed to do, in the vendor's words. `dimensions` and `labels` are the names that its
+    rows can carry, in the order in which they are shown; other ones are refused.
     """
 
     slug: str
@@ -129,6 +143,8 @@ class Endpoint:
     default: bool = True
     follow: Callable[[Answer], Request | None] | None = None
     permission: str = ""
+    dimensions: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +157,8 @@ class Vendor:
     `redacts` names JSON fields that hold secrets of the vendor's: their text is blanked before an answer is kept.
     `rate` is the documented limit, as requests and seconds. `check` refuses accounts whose parts do not fit together
     by raising ValueError. `unavailable` says which refusals mean that the vendor does not tell this account such
-    things, as its contract is another: they are no failures, and nobody has to do anything.
+    things, as its contract is another: they are no failures, and nobody has to do anything. `provider` is the company
+    that bills, where its name is not the title; `service` is the category and subcategory of FOCUS that fit best.
     """
 
     slug: str
@@ -158,6 +175,8 @@ class Vendor:
     redacts: tuple[str, ...] = ()
     check: Callable[[Account], None] | None = None
     unavailable: Callable[[Answer], bool] | None = None
+    provider: str | None = None
+    service: tuple[str, str] = ("Other", "Other (Other)")
 
     def endpoint(self, slug: str) -> Endpoint:
         return next(endpoint for endpoint in self.endpoints if endpoint.slug == slug)

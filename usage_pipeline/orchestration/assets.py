@@ -6,6 +6,7 @@ replays the raw answers. A day is materialised only when it landed (raw) or stan
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -197,7 +198,7 @@ def _explained(failures: Mapping[date, UsageError]) -> str:
     return "\n".join(f"{_spans(days)}: {reason}" for reason, days in reasons.items())
 
 
-def warehouse_asset(usage: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def warehouse_asset(usage: Sequence[dg.AssetKey], publish: Callable[[Place], Path]) -> dg.AssetsDefinition:
     """The warehouse below all usage. Every load publishes it too, so it is never older than the last load."""
 
     @dg.asset(
@@ -214,7 +215,7 @@ def warehouse_asset(usage: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     def warehouse(place: dg.ResourceParam[Place]) -> Result:
         import duckdb
 
-        path = pipeline.publish(place)
+        path = publish(place)
         with duckdb.connect(str(path), read_only=True) as session:
             rows = {table.name: session.table(table.name).shape[0] for table in TABLES}
         return dg.MaterializeResult(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import dagster as dg
 
-from usage_pipeline import config, pipeline
+from usage_pipeline import config, pipeline, prices
 from usage_pipeline.config import Configuration
 from usage_pipeline.contract.errors import ConfigurationError
 from usage_pipeline.contract.vendor import History
 from usage_pipeline.orchestration import schedules
 from usage_pipeline.orchestration.assets import endpoint_assets, partitions, warehouse_asset
+from usage_pipeline.orchestration.report import daily_report, report_asset
 from usage_pipeline.pipeline import Place
+from usage_pipeline.vendors.registry import VENDORS
 
 
 def configured(environment: Mapping[str, str]) -> Configuration:
@@ -23,25 +26,29 @@ def configured(environment: Mapping[str, str]) -> Configuration:
     except ConfigurationError as error:
         log.error("%s", error)  # noqa: TRY400 - the text says it all
         return Configuration()
-    for problem in found.problems:
+    for problem in (*found.problems, *prices.problems(environment)):
         log.error("%s", problem)
     return found
 
 
 def build(
-    configuration: Configuration, place: Place, publish: Callable[[Place], object] = pipeline.publish
+    configuration: Configuration, place: Place, publish: Callable[[Place], object] | None = None
 ) -> dg.Definitions:
     """The assets, jobs and schedules of the accounts. Needs no network and no secret.
 
     `publish` is called after every load; one who loads often and reads at the end may put it off.
     """
+
+    def now(place: Place) -> Path:
+        return pipeline.publish(place, configuration)
+
     starts = [account.start_date for account in configuration.accounts]
     days = partitions(min(starts)) if starts else {}
     assets: list[dg.AssetsDefinition] = []
     timetable: list[dg.ScheduleDefinition] = []
     for account in configuration.accounts:
         endpoints = [pipeline.endpoint_of(account, slug) for slug in account.endpoints]
-        made = {end.slug: endpoint_assets(account, end, days[end.history], publish) for end in endpoints}
+        made = {end.slug: endpoint_assets(account, end, days[end.history], publish or now) for end in endpoints}
         windows = [endpoint for endpoint in endpoints if endpoint.history is History.WINDOW]
         snapshots = [endpoint for endpoint in endpoints if endpoint.history is History.SNAPSHOT]
         if windows:
@@ -50,9 +57,10 @@ def build(
             timetable.append(schedules.hourly(account, [made[endpoint.slug] for endpoint in snapshots]))
         assets += made.values()
     usage = [key for definition in assets for key in definition.keys if key.path[0] == "usage"]
+    report = report_asset({slug: vendor.title for slug, vendor in VENDORS.items()})
     return dg.Definitions(
-        assets=[*assets, warehouse_asset(sorted(usage))],
-        schedules=timetable,
+        assets=[*assets, warehouse_asset(sorted(usage), now), report],
+        schedules=[*timetable, daily_report(report)],
         resources={"place": place},
         executor=dg.in_process_executor,
     )

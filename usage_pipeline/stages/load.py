@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
-from usage_pipeline.contract.arrow import schema
-from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, INVENTORY, USAGE, State, Table
+from usage_pipeline.contract.arrow import INSTANT, schema
+from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, INVENTORY, RESTATEMENTS, USAGE, State, Table
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account, Endpoint, History
 from usage_pipeline.stages.lake import Lake, on_conflict, upsert
@@ -39,8 +39,59 @@ def usage(lake: Lake, endpoint: Endpoint, account: Account, told: Told) -> int:
     if ahead:
         dates = ", ".join(f"DATE '{day}'" for day in ahead)
         claim.append(f"(usage_date IN ({dates}) AND role <> 'consumed' AND period_end > observed_at)")
+    if endpoint.history is History.WINDOW:
+        # Before the rows: whoever loads again after a crash in between says the same again.
+        upsert(lake, RESTATEMENTS, restated(_before(table, account, endpoint, told), rows, told))
     write_deltalake(table, rows, mode="overwrite", predicate=f"{whose} AND ({' OR '.join(claim)})")
     return int(rows.num_rows)
+
+
+def _before(table: DeltaTable, account: Account, endpoint: Endpoint, told: Told) -> pa.Table:
+    """What the table says of the days that are told anew, where the period was over when it was said."""
+    return table.to_pyarrow_dataset(file_pruning_predicate=[("vendor", "=", account.vendor)]).to_table(
+        filter=(pc.field("account") == account.name)
+        & (pc.field("endpoint") == endpoint.slug)
+        & pc.field("usage_date").isin(list(told.fetched))
+        & (pc.field("period_end") <= pc.field("fetched_at"))
+    )
+
+
+def restated(before: pa.Table, rows: pa.Table, told: Told) -> pa.Table:
+    """Rows of `restatements`: the values of periods past that another answer changed or no longer holds.
+
+    The same answer read again says something else only if our reading changed; that is no word of the vendor's.
+    """
+    if not before.num_rows:
+        return schema(RESTATEMENTS).empty_table()
+    period = ["series_id", "period_start", "period_end"]
+    # Joined without the maps, which joins do not take.
+    old = before.select([*period, "usage_date", "value", "response_id"]).append_column(
+        "row", pa.array(range(before.num_rows))
+    )
+    new = rows.select([*period, "value", "response_id", "fetched_at"]).rename_columns(
+        [*period, "new_value", "new_response_id", "new_fetched_at"]
+    )
+    both = old.join(new, period)
+    # Of a day that lacks a part nobody knows what was withdrawn.
+    lacking = pa.array([day for day, parts in told.missing.items() if parts], pa.date32())
+    gone = pc.and_(pc.is_null(both["new_response_id"]), pc.invert(pc.is_in(both["usage_date"], lacking)))
+    changed = pc.and_(
+        pc.not_equal(both["value"], both["new_value"]), pc.not_equal(both["response_id"], both["new_response_id"])
+    )
+    both = both.filter(pc.or_(gone, pc.fill_null(changed, False))).sort_by("row")
+    said = before.take(both["row"])
+    withdrawn = pa.array([told.fetched[day] for day in said["usage_date"].to_pylist()], INSTANT)
+    columns = {
+        **{name: said[name] for name in RESTATEMENTS.names if name in said.column_names},
+        "old_value": said["value"],
+        "new_value": both["new_value"],
+        "was_final": said["is_final"],
+        "old_fetched_at": said["fetched_at"],
+        "new_fetched_at": pc.coalesce(both["new_fetched_at"], withdrawn),
+        "old_response_id": said["response_id"],
+        "new_response_id": both["new_response_id"],
+    }
+    return pa.table({name: columns[name] for name in RESTATEMENTS.names}).cast(schema(RESTATEMENTS))
 
 
 def _claim(endpoint: Endpoint, days: Days) -> str:

@@ -33,11 +33,26 @@ def usage(endpoint: Endpoint, landing: Landing, normalised: Normalised) -> pa.Ta
     for block in normalised.usage:
         if block.metric.key not in declared:
             raise PayloadError("$", f"{block.metric.name} ({block.metric.role}) is not declared by {endpoint.slug}")
+        _refuse_undeclared(endpoint, block)
     rows = pa.concat_tables(
         [SCHEMA.empty_table(), *(_rows(endpoint, landing, block) for block in normalised.usage if len(block.values))]
     )
     refuse_duplicates(rows)
     return rows
+
+
+def _refuse_undeclared(endpoint: Endpoint, block: Block) -> None:
+    """The warehouse shows the declared dimensions and labels: another one would be in no view."""
+    for kind, frame, declared in (
+        ("dimension", block.dimensions, endpoint.dimensions),
+        ("label", block.labels, endpoint.labels),
+    ):
+        if unknown := sorted({*frame.columns} - {*declared}):
+            raise PayloadError(
+                "$",
+                f"the {kind} {', '.join(unknown)} of {block.metric.name} is not declared by {endpoint.slug}, which "
+                f"declares {', '.join(declared) or 'none'}",
+            )
 
 
 def refuse_duplicates(rows: pa.Table) -> None:

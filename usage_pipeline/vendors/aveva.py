@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -219,11 +220,18 @@ def _split(options: Mapping[str, Any], by: Mapping[str, str]) -> tuple[dict[str,
     return {**by, **regions, **tenants}, {} if regions else REGION
 
 
+def _splits(by: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of all dimensions and labels that options can make of rows."""
+    cases = [_split({"split_regions": split, "split_tenants": split}, by) for split in (False, True)]
+    dimensions, labels = (tuple(dict.fromkeys(chain.from_iterable(names))) for names in zip(*cases, strict=True))
+    return dimensions, labels
+
+
 def _refuse_others(
     rows: kit.payload.Records, index: int, item: Mapping[str, Any], ours: str, by: Mapping[str, str]
 ) -> None:
     """Refuse rows of other tenants, namespaces and communities than those that were asked for."""
-    tenants = {key: item[key] for key in ("TenantId", *TENANTS.values()) if item.get(key) not in {None, NOBODY}}
+    tenants = {key: item[key] for key in ("TenantId", *TENANTS.values()) if item.get(key) not in (None, NOBODY)}
     # In a community it is not told whose id `TenantId` is. Since 2022-08 it may be null.
     if "source" not in by and "TenantId" in tenants:
         tenants = {"TenantId": tenants["TenantId"]}
@@ -249,7 +257,7 @@ def _refuse_parts(rows: kit.payload.Records, days: list[Any], by: Mapping[str, s
     """Refuse a series whose day comes in parts. Whether it does must not decide, answer by answer, what a series is."""
     seen: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for index, (day, item) in enumerate(zip(days, rows.items, strict=True)):
-        other = seen.setdefault((day, *(item.get(key) for key in split.values())), item)
+        other = seen.setdefault((day, *(str(item.get(key)) for key in split.values())), item)
         for key, (splits, option) in PARTS.items():
             if item.get(key) != other.get(key):
                 hint = f"set options: {option}: true" if splits.items() <= by.items() else "no option tells them apart"
@@ -320,6 +328,7 @@ def _daily_endpoint(
     default: bool = True,
     permission: str = "role Tenant Member",
 ) -> Endpoint:
+    dimensions, labels = _splits(by)
     return Endpoint(
         slug=slug,
         title=title,
@@ -332,12 +341,16 @@ def _daily_endpoint(
         max_days=MOST_DAYS,
         default=default,
         permission=permission,
+        dimensions=dimensions,
+        labels=labels,
     )
 
 
 AVEVA = Vendor(
     slug="aveva",
     title="AVEVA Data Hub",
+    provider="AVEVA",
+    service=("Internet of Things", "IoT Platforms"),
     options=AvevaOptions,
     credentials=(frozenset({"client_id", "client_secret"}),),
     auth=auth,

@@ -94,6 +94,7 @@ FIELDS: dict[str, tuple[Metric, tuple[str, ...]]] = {
     "PartitionNamespaceBillableServiceInstances": (BILLABLE, ("partition", "namespace")),
     "PartitionNamespaceConnectServiceInstances": (CONNECT, ("partition", "namespace", "kind")),
 }
+LEVELS = tuple(dict.fromkeys(level for _metric, levels in FIELDS.values() for level in levels))
 # Nodes came with 1.16.1, and the fields by partition are the Enterprise edition's.
 ALWAYS = ("Services", "ServiceInstances", "BillableServiceInstances", "ConnectServiceInstances")
 IGNORED = {
@@ -251,6 +252,8 @@ def auth(_account: Account, secrets: Mapping[str, str], _clock: Clock) -> httpx.
 CONSUL = Vendor(
     slug="consul",
     title="Consul",
+    provider="HashiCorp",
+    service=("Networking", "Application Networking"),
     options=ConsulOptions,
     credentials=(frozenset(), frozenset({"token"})),
     auth=auth,
@@ -264,6 +267,7 @@ CONSUL = Vendor(
             metrics=(SERVICES, INSTANCES, BILLABLE, CONNECT, NODES),
             requests=requests,
             normalise=normalise,
+            dimensions=("datacenter", *LEVELS),
             permission="operator:read, in every datacenter that is asked for",
         ),
     ),

@@ -137,6 +137,8 @@ def auth(_account: Account, secrets: Mapping[str, str], _clock: Clock) -> httpx.
 PUPPET = Vendor(
     slug="puppet",
     title="Puppet Enterprise",
+    provider="Perforce",
+    service=("Management and Governance", "Other (Management and Governance)"),
     options=PuppetOptions,
     credentials=(frozenset({"token"}),),
     auth=auth,
@@ -151,6 +153,7 @@ PUPPET = Vendor(
             requests=requests,
             normalise=normalise,
             settles=timedelta(days=7),
+            labels=tuple(LABELS),
             permission="not documented; a token of a user who may see the orchestrator",
         ),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -35,7 +36,9 @@ ANSWER = Answer(Request("/"), "https://vendor.example/", 200, {}, b"{}", NOW)
 LANDING = Landing("vendor", "main", "usage", Days(date(2026, 3, 17), date(2026, 3, 18)), (ANSWER,), NOW)
 
 
-def endpoint(*metrics: Metric, settles: timedelta = timedelta(0)) -> Endpoint:
+def endpoint(
+    *metrics: Metric, settles: timedelta = timedelta(0), dimensions: Iterable[Any] = (), labels: Iterable[Any] = ()
+) -> Endpoint:
     return Endpoint(
         slug="usage",
         title="Usage",
@@ -45,6 +48,8 @@ def endpoint(*metrics: Metric, settles: timedelta = timedelta(0)) -> Endpoint:
         requests=lambda _account, _days: (),
         normalise=lambda _landing: Normalised(),
         settles=settles,
+        dimensions=tuple(dimensions),
+        labels=tuple(labels),
     )
 
 
@@ -63,7 +68,13 @@ def block(metric: Metric = UNITS, values: tuple[Any, ...] = (1,), **kinds: Any) 
 
 
 def table(*blocks: Block, landing: Landing = LANDING, settles: timedelta = timedelta(0)) -> pa.Table:
-    asked = endpoint(*{block.metric.key: block.metric for block in blocks}.values(), settles=settles)
+    """The rows of an endpoint that declares what the blocks have."""
+    asked = endpoint(
+        *{block.metric.key: block.metric for block in blocks}.values(),
+        settles=settles,
+        dimensions={name for block in blocks for name in block.dimensions},
+        labels={name for block in blocks for name in block.labels},
+    )
     return normalise.usage(asked, landing, Normalised(blocks))
 
 
@@ -130,6 +141,25 @@ def test_nothing_told_is_an_empty_table() -> None:
 def test_what_the_endpoint_does_not_declare_is_refused() -> None:
     with pytest.raises(PayloadError, match=r"units \(projected\) is not declared by usage"):
         normalise.usage(endpoint(UNITS), LANDING, Normalised((block(AHEAD),)))
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "told"),
+    [
+        (["group"], "the dimension test of units is not declared by usage, which declares group"),
+        (["group", "test"], "the label name, place of units is not declared by usage, which declares none"),
+    ],
+)
+def test_what_no_view_would_show_is_refused(dimensions: list[str], told: str) -> None:
+    found = split({"test": "t1", "group": "g"}, labels=[{"name": "One", "place": "Oslo"}])
+    with pytest.raises(PayloadError, match=told):
+        normalise.usage(endpoint(UNITS, dimensions=dimensions), LANDING, Normalised((found,)))
+
+
+def test_what_is_declared_need_not_be_told() -> None:
+    asked = endpoint(UNITS, dimensions=("group", "test"), labels=("name",))
+    (row,) = normalise.usage(asked, LANDING, Normalised((split({"test": "t1"}),))).to_pylist()
+    assert row["breakdown"] == "test"
 
 
 # Maps

@@ -283,6 +283,17 @@ def test_another_tenant_s_record_is_refused() -> None:
         tenant(record(Date="2026-03-03T00:00:00Z"), record(TenantId="t-2"))
 
 
+@pytest.mark.parametrize("told", [[], {}, ["t-1"]])
+def test_an_id_that_is_no_text_is_refused_with_its_place(told: Any) -> None:
+    with pytest.raises(PayloadError, match=r"\$\[0\]\.TenantId"):
+        tenant(record(TenantId=told))
+    for key in ("NamespaceId", "ClusterRegion"):
+        with pytest.raises(PayloadError, match=rf"\$\[0\]\.{key}"):
+            namespaces(record(**({"NamespaceId": "plant"} | {key: told})))
+    with pytest.raises(PayloadError, match=r"\$\[0\]\.CallerTenantId"):
+        community(shared(CallerTenantId=told), split_tenants=True)
+
+
 def test_a_tenant_id_reads_alike_in_either_case() -> None:
     assert len(rows(landing("tenant_usage", answer([record(TenantId="4F7D")]), tenant_id="4f7d"))) == 4
 

@@ -240,6 +240,13 @@ def test_context_kind_splits_where_the_vendor_tells_it() -> None:
     ]
 
 
+def test_what_the_endpoint_does_not_declare_neither_splits_nor_names() -> None:
+    """AI runs have no context kinds, and no destinations."""
+    told = body([{"time": 1677888000000, "0": 5}], [{"contextKind": "user", "destinationName": "Lake"}])
+    (row,) = rows("ai_runs", {"incremental": told})
+    assert (row["breakdown"], row["dimensions"], row["labels"], row["value"]) == ("", [], [], 5)
+
+
 def test_booleans_are_texts() -> None:
     split = {"total_mau": ["anonymousV2"]}
     told = body([{"time": 1677888000000, "0": 5, "1": 2}], [{"anonymousV2": True}, {"anonymousV2": False}])
@@ -591,6 +598,21 @@ def test_the_catalogue_is_paged() -> None:
     assert follow(landing("total_mau", {"month_to_date": body([])}, SAMPLE_DAY).answers[0]) is None
 
 
+def test_a_catalogue_that_does_not_count_itself_ends_with_a_page_that_is_not_full() -> None:
+    """A page has 20 items."""
+    split = {"total_mau": ["projectId"]}
+    follow = LAUNCHDARKLY.endpoint("total_mau").follow
+    assert follow
+    full, rest = (
+        landing("total_mau", {"catalogue": {"items": [{}] * size}}, SAMPLE_DAY, group_by=split).answers[0]
+        for size in (20, 19)
+    )
+    second = follow(full)
+    assert second
+    assert dict(second.params)["offset"] == "20"
+    assert follow(rest) is None
+
+
 def test_a_damaged_catalogue_is_refused_with_its_place() -> None:
     split = {"total_mau": ["projectId"]}
     told = {"items": [{"_id": 5, "key": "web", "name": "Web", "environments": {"items": []}}]}
@@ -639,6 +661,9 @@ def test_evaluations_need_flags() -> None:
     LAUNCHDARKLY.check(replace(account(flags=[FLAG]), endpoints=("evaluations",)))
     with pytest.raises(ValueError, match="pattern"):
         account(flags=[FLAG | {"flag": "../../projects"}])
+    LAUNCHDARKLY.check(account(flags=[FLAG, FLAG | {"environment": "test"}]))
+    with pytest.raises(ValueError, match="flags: web/production/checkout is listed twice"):
+        LAUNCHDARKLY.check(account(flags=[FLAG, FLAG | {"environment": "test"}, FLAG]))
 
 
 def test_legacy_mau_has_its_own_words() -> None:

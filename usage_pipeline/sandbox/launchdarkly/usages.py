@@ -211,7 +211,12 @@ def kept(leaf: Leaf, query: Any) -> bool:
 
 def describe(groups: list[str], leaf: Leaf) -> dict[str, Any]:
     told = {name: leaf[name] for name in groups}
-    return told | {"destinationName": leaf["destinationName"]} if "destinationId" in groups else told
+    if "destinationId" not in groups:
+        return told
+    told["destinationName"] = leaf["destinationName"]
+    if leaf["destinationId"]:
+        told |= {"destinationViewable": True, "destinationKind": leaf["destinationKind"]}
+    return told
 
 
 def amount(world: World, usage: Usage, leaf: Leaf, day: date) -> int:

@@ -59,6 +59,7 @@ def auth(_account: Account, secrets: Mapping[str, str], _clock: Clock) -> httpx.
 LAUNCHDARKLY = Vendor(
     slug="launchdarkly",
     title="LaunchDarkly",
+    service=("Developer Tools", "Developer Platforms"),
     base_url="https://app.launchdarkly.com",
     options=LaunchDarklyOptions,
     credentials=(frozenset({"access_token"}),),
@@ -83,6 +84,8 @@ LAUNCHDARKLY = Vendor(
                 default=series.default,
                 follow=catalogue.follow,
                 permission=PERMISSION,
+                dimensions=series.dimensions,
+                labels=series.labels,
             )
             for series in SERIES
         ),

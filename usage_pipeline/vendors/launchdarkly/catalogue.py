@@ -27,7 +27,7 @@ FIRST = Request(
 
 
 def follow(answer: Answer) -> Request | None:
-    """The next page of the catalogue; answers on usage have none."""
+    """The next page of the catalogue; answers on usage have none. How many items there are need not be told."""
     if answer.request.path != PATH:
         return None
     body = kit.payload.json(answer)
@@ -35,7 +35,7 @@ def follow(answer: Answer) -> Request | None:
     told = len(kit.payload.array(kit.payload.member(body, "items"), "$.items"))
     offset = int(params["offset"]) + told
     total = body.get("totalCount")
-    if not told or not isinstance(total, int) or offset >= total:
+    if not told or (offset >= total if isinstance(total, int) else told < LIMIT):
         return None
     return replace(FIRST, params=tuple((params | {"offset": str(offset)}).items()))
 

@@ -102,6 +102,14 @@ NAMES = {
     "source": "source",
     "version": "sdk_version",
 }
+# What names the ids of a grouping: the catalogue tells it of projects and environments, metadata of destinations.
+LABELS = {
+    "projectId": ("project_key", "project_name"),
+    "environmentId": ("environment_key", "environment_name"),
+    "destinationId": ("destination_name", "destination_viewable", "destination_kind"),
+}
+# What a path says itself; the type of events makes another metric.
+PLACEHOLDERS = ("project_key", "environment_key", "flag", "source")
 READ = {"_links", "metadata", "series"}
 IGNORED = {"totalEvaluations": "the sum of the series, in answers on evaluations"}
 
@@ -112,6 +120,7 @@ class Series:
 
     `asked` are the aggregation types that are asked for unless options say otherwise. `split` names the members of
     metadata that split every answer; `lone` the dimension of which nothing says under which name metadata tells it.
+    With `kinds` the context kind splits too where metadata tells it, asked or not.
     `named` are metrics and what they count, where the paths of an endpoint count different things.
     """
 
@@ -130,6 +139,7 @@ class Series:
     dialect: Dialect = MODERN
     split: tuple[str, ...] = ()
     lone: str = ""
+    kinds: bool = False
     named: tuple[tuple[str, str], ...] = ()
 
     def metric(self, name: str, kind: str, role: Role = Role.CONSUMED) -> Metric:
@@ -143,6 +153,18 @@ class Series:
         names = dict(self.named) or (self.slug,)
         projected = (self.metric(self.slug, "month_to_date", Role.PROJECTED),) if self.projected else ()
         return (*(self.metric(name, kind) for name in names for kind in self.types), *projected)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What can split its rows."""
+        said = (name for name in PLACEHOLDERS if f"{{{name}}}" in self.path)
+        told = (*self.group_by, *self.split, *filter(None, [self.lone]), *["contextKind"] * self.kinds)
+        return tuple(dict.fromkeys((*said, *(NAMES.get(name, name) for name in told))))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What can name them."""
+        return tuple(label for name in self.group_by for label in LABELS.get(name, ()))
 
     @property
     def settles(self) -> timedelta:
@@ -168,11 +190,11 @@ SERIES = (
            PROJECTED, CONNECTION, asked=("incremental", "month_to_date"), fractions=True, projected=True, default=True),
     Series("total_mau", "total-mau", "Contexts", PRIMARY, ACTIVE, ALL, asked=BOTH, default=True),
     Series("clientside_mau", "clientside-mau", "Contexts", f"{PRIMARY} in client-side SDKs", ACTIVE, SIDE, asked=BOTH),
-    Series("total_contexts", "total-contexts", "Contexts", KEYS, ACTIVE, ALL, asked=BOTH),
+    Series("total_contexts", "total-contexts", "Contexts", KEYS, ACTIVE, ALL, asked=BOTH, kinds=True),
     Series("clientside_contexts", "clientside-contexts", "Contexts", f"{KEYS} in client-side SDKs", ACTIVE, SIDE,
-           asked=BOTH),
+           asked=BOTH, kinds=True),
     Series("serverside_contexts", "serverside-contexts", "Contexts", f"{KEYS} in server-side SDKs", ACTIVE, SIDE,
-           SECONDS, asked=BOTH),
+           SECONDS, asked=BOTH, kinds=True),
     Series("experimentation_events", "experimentation-events", "Events", "Events received for experiments",
            COUNTER, ("environmentId", "eventKey", "eventKind")),
     Series("experimentation_keys", "experimentation-keys", "Contexts", "Distinct context keys of each experiment",

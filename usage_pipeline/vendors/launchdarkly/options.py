@@ -51,6 +51,9 @@ def check(account: Account) -> None:
             raise ValueError(f"group_by: {series.slug}: 'projectId' needs project_keys, a list of 1 to 100 projects")
     if "evaluations" in account.endpoints and not account.options["flags"]:
         raise ValueError("flags: the endpoint evaluations needs a list of {project, environment, flag}")
+    flags = ["/".join(flag.values()) for flag in account.options["flags"]]
+    if twice := [flag for flag in flags if flags.count(flag) > 1]:
+        raise ValueError(f"flags: {twice[0]} is listed twice: it would be asked for, and counted, twice")
 
 
 def _offered(option: str, given: Mapping[str, list[str]], offered: Mapping[str, Collection[str]], how: str) -> None:

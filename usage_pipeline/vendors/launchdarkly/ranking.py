@@ -26,6 +26,7 @@ METRIC = Metric(
     SUM,
     DELTA,
 )
+PROJECT, PROJECT_NAME = {"project_key": "projectKey"}, {"project_name": "projectName"}
 KNOWN = {
     "projectKey": "read",
     "projectName": "read",
@@ -72,8 +73,8 @@ def normalise(landing: Landing) -> Normalised:
             {"usage": METRIC},
             start=landing.days.start,
             end=landing.days.end,
-            dimensions={"project_key": "projectKey"},
-            labels={"project_name": "projectName"},
+            dimensions=PROJECT,
+            labels=PROJECT_NAME,
         )
     if told != announced:
         raise PayloadError("$.page.totalCount", f"{announced} projects are announced, and {told} are told")
@@ -100,4 +101,6 @@ ENDPOINT = Endpoint(
     default=False,
     follow=follow,
     permission=PERMISSION,
+    dimensions=tuple(PROJECT),
+    labels=tuple(PROJECT_NAME),
 )

@@ -82,7 +82,7 @@ def _blocks(
     _refuse_months(series.types[kind], points, start, days)
     points = _wanted(points, start, days, series.dialect.lead)
     if points.items:
-        named = _named(metadata, split, place.fixed)
+        named = _named(series, metadata, split, place.fixed)
         if {"projectId", "environmentId"} & set(groups):
             named = named[0], known.labelled(*named)
         found = Found(series, place.metric, kind, body.get("dataThrough"))
@@ -90,7 +90,8 @@ def _blocks(
     # Other answers may repeat the projection, which is always cumulative and of the whole account.
     if kind == "month_to_date" and not groups and series.projected and body.get("projectedSeries"):
         points, start = _outlook(_points(answer, body["projectedSeries"], "$.projectedSeries"), days)
-        yield _block(Found(series, series.slug, kind, None, Role.PROJECTED), points, start, _named(metadata, [], {}))
+        named = _named(series, metadata, [], {})
+        yield _block(Found(series, series.slug, kind, None, Role.PROJECTED), points, start, named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,9 @@ def _lone(metadata: Records, dimension: str) -> Records:
     return replace(metadata, items=found)
 
 
-def _named(metadata: Records, split: list[str], fixed: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _named(
+    series: Series, metadata: Records, split: list[str], fixed: Mapping[str, str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Dimensions and labels, one row a series. What was asked for must be there: servers may overlook it."""
     import pandas as pd
 
@@ -199,9 +202,9 @@ def _named(metadata: Records, split: list[str], fixed: Mapping[str, str]) -> tup
             if name not in item:
                 raise PayloadError(f"{metadata.path}[{n}]", f"groupBy asked for '{name}', and it is missing")
     there = set().union(*metadata.items)
-    dimensions = {*split, *({"contextKind"} & there)}
+    dimensions = {*split, *({"contextKind"} & there if series.kinds else ())}
     taken = {NAMES.get(name, name) for name in dimensions} | fixed.keys()
-    labels = {name for name in there & NAMES.keys() if NAMES[name] not in taken}
+    labels = {name for name in there & NAMES.keys() if NAMES[name] in series.labels and NAMES[name] not in taken}
 
     def texts(name: str, required: bool) -> list[str | None]:
         if name == "key":

@@ -90,6 +90,8 @@ def check(account: Account) -> None:
 THOUSANDEYES = Vendor(
     slug="thousandeyes",
     title="ThousandEyes",
+    provider="Cisco",
+    service=("Management and Governance", "Observability"),
     options=ThousandEyesOptions,
     credentials=(frozenset({"email", "token"}), frozenset({"bearer_token"})),
     auth=auth,

@@ -17,8 +17,10 @@ from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account, Block, Endpoint, History, Metric, Normalised
 from usage_pipeline.kit.payload import Records
 from usage_pipeline.vendors.thousandeyes import options
+from usage_pipeline.vendors.thousandeyes.facts import GROUP
 
 Names = Mapping[str, str]
+ORGANIZATION = {"organization": "orgId"}
 PATH = "/v7/quotas"
 QUOTA = Metric(
     "test_units",
@@ -51,12 +53,12 @@ def _blocks(answer: Answer) -> Iterator[Block]:
                 answer, quota["organizationQuota"], quotas.at(index, "organizationQuota"), {"orgId", "value"}
             )
             organization = whole.items[0].get("orgId")
-            yield from _rows(whole, {"organization": "orgId"}, {})
+            yield from _rows(whole, ORGANIZATION, {})
         part = kit.payload.records(
             answer, quota.get("accountGroupQuotas") or [], quotas.at(index, "accountGroupQuotas"), {"aid", "value"}
         )
         part = replace(part, items=[{**item, "orgId": organization} for item in part.items])
-        yield from _rows(part, {"account_group": "aid"}, {"organization": "orgId"}, optional=("value",))
+        yield from _rows(part, GROUP, ORGANIZATION, optional=("value",))
 
 
 def _rows(records: Records, dimensions: Names, labels: Names, optional: Collection[str] = ()) -> Iterator[Block]:
@@ -76,4 +78,6 @@ ENDPOINT = Endpoint(
     normalise=normalise,
     default=False,
     permission="Edit organization and account group quotas",
+    dimensions=(*ORGANIZATION, *GROUP),
+    labels=tuple(ORGANIZATION),
 )

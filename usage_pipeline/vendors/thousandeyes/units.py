@@ -56,6 +56,8 @@ IGNORED = dict.fromkeys(
 )
 # A test that is run at once, beside its schedule, has two records under one id: `instant` tells them apart.
 INSTANT = {"instant": "isInstantTest"}
+TEST_SPLIT, TEST_LABELS = GROUP | TEST | INSTANT, GROUP_NAME | TEST_NAMES
+AGENT_SPLIT, AGENT_LABELS = GROUP | AGENT, GROUP_NAME | AGENT_NAMES
 
 
 def requests(path: str, by_aid: bool) -> Callable[[Account, Days], Iterator[Request]]:
@@ -92,13 +94,12 @@ def follow(answer: Answer) -> Request | None:
 
 def normalise_tests(landing: Landing) -> Normalised:
     """Units by test, of the days asked for."""
-    return _normalise(landing, BY_TEST, GROUP | TEST | INSTANT, GROUP_NAME | TEST_NAMES, _told)
+    return _normalise(landing, BY_TEST, TEST_SPLIT, TEST_LABELS, _told)
 
 
 def normalise_agents(landing: Landing) -> Normalised:
     """Units by agent and account group, of the days asked for."""
-    known = GROUP_NAME | AGENT_NAMES
-    return _normalise(landing, BY_AGENT, GROUP | AGENT, known, lambda item, _path: {**item, "agent": agent(item)})
+    return _normalise(landing, BY_AGENT, AGENT_SPLIT, AGENT_LABELS, lambda item, _path: {**item, "agent": agent(item)})
 
 
 def _normalise(
@@ -177,6 +178,8 @@ ENDPOINTS = (
         TESTS,
         metrics=tuple(BY_TEST.values()),
         normalise=normalise_tests,
+        dimensions=tuple(TEST_SPLIT),
+        labels=tuple(TEST_LABELS),
     ),
     _endpoint(
         "units_enterprise_agents",
@@ -185,5 +188,7 @@ ENDPOINTS = (
         AGENTS,
         metrics=tuple(BY_AGENT.values()),
         normalise=normalise_agents,
+        dimensions=tuple(AGENT_SPLIT),
+        labels=tuple(AGENT_LABELS),
     ),
 )

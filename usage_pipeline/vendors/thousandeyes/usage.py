@@ -109,4 +109,6 @@ ENDPOINT = Endpoint(
     requests=requests,
     normalise=normalise,
     permission="View Billing (v6), View organization usage (v7)",
+    dimensions=tuple(dict.fromkeys(name for _prefix, dimensions, _labels in PARTS.values() for name in dimensions)),
+    labels=tuple(dict.fromkeys(name for _prefix, _dimensions, labels in PARTS.values() for name in labels)),
 )

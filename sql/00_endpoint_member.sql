@@ -1,0 +1,2 @@
+,
+    map_extract($held, '$key')[1] AS "$name"

@@ -1,0 +1,2 @@
+-- one row per configured account and endpoint
+CREATE VIEW accounts AS SELECT * FROM lake.accounts;
