@@ -1,2 +1,2 @@
 -- The schema that holds the lake's tables as they are, one view a table.
-CREATE SCHEMA lake;
+CREATE SCHEMA IF NOT EXISTS lake;

@@ -1,2 +1,2 @@
 -- $grain; nothing was written yet
-CREATE VIEW lake.$name AS SELECT $columns WHERE false;
+CREATE OR REPLACE VIEW lake.$name AS SELECT $columns WHERE false;

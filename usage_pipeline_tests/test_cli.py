@@ -260,6 +260,75 @@ def test_sql_may_begin_with_a_comment(run: Run) -> None:
     assert run("sql", "-- one\nSELECT 1 AS one", "--format", "csv").stdout == "one\n1\n"
 
 
+LICENCE = """\
+    entitlements: [{metric: nodes, quantity: 400}]
+"""
+
+
+def test_views_and_columns_are_described(run: Run) -> None:
+    run("pull", "--account", "nodes", *RANGE)
+    told = run("sql", "--describe", "usage_daily", "--format", "csv").stdout.splitlines()
+    assert told[0] == "name,column,type,description"
+    assert told[1].startswith('usage_daily,,view,"one row per series and UTC day')
+    assert 'usage_daily,days_covered,INTEGER,"UTC days that the value speaks of' in "\n".join(told)
+    everything = run("sql", "--describe", "--format", "csv").stdout
+    assert "\nutilization,exhausted_on,DATE," in everything
+    assert "\nlaunchdarkly_total_mau,project,VARCHAR," in everything
+    assert "\nusage_total(" in "\n" + everything.replace('"usage_total(', "usage_total(")
+    macro = run("sql", "--describe", "usage_total", "--format", "csv").stdout.splitlines()
+    assert len(macro) == 2
+
+
+def test_what_cannot_be_described_or_asked_is_said(run: Run) -> None:
+    run("pull", "--account", "nodes", *RANGE)
+    unknown = run("sql", "--describe", "usage_dayly")
+    assert (unknown.exit_code, unknown.stderr) == (
+        2, "Error: there is no view or macro 'usage_dayly' (see main sql --help)\n",
+    )  # fmt: skip
+    nothing = run("sql")
+    assert nothing.exit_code == 2
+    assert nothing.stderr.startswith("Error: say what to ask, such as")
+
+
+def test_entitlements_of_the_accounts_file_are_in_the_warehouse_and_outlast_a_mistake(run: Run) -> None:
+    asked = ("sql", "SELECT account, metric, quantity, valid_from FROM entitlements", "--format", "csv")
+    rows = "account,metric,quantity,valid_from\nlicensed,nodes,400.000000000,2026-03-01\n"
+    more = WRONG.replace("wrong", "licensed").replace("nobody", "puppet") + "    base_url: http://127.0.0.1:1\n"
+    credentials = '    credentials: {token: "${SANDBOX_PUPPET_TOKEN}"}\n'
+    assert run("pull", "--account", "nodes", *RANGE, accounts=more + credentials + LICENCE).exit_code == 0
+    assert run(*asked).stdout == rows
+    # The account is written wrong now: what was right before stays.
+    run("pull", "--account", "nodes", *RANGE, accounts=more + LICENCE)
+    assert run(*asked).stdout == rows
+    # The account is gone.
+    run("pull", "--account", "nodes", *RANGE)
+    assert run(*asked).stdout == "account,metric,quantity,valid_from\n"
+
+
+PRICE = """\
+prices:
+  - {sku: node, vendor: puppet, metric: nodes, per: day, unit_price: 0.1, currency: EUR, valid_from: 2026-03-01}
+"""
+
+
+def test_a_price_book_beside_the_accounts_prices_usage_and_outlasts_a_mistake(run: Run, tmp_path: Path) -> None:
+    book = tmp_path / "prices.yaml"
+    asked = ("sql", "SELECT DISTINCT sku, unit_price, currency FROM cost_daily", "--format", "csv")
+    rows = "sku,unit_price,currency\nnode,0.100000000,EUR\n"
+    book.write_text(PRICE)
+    assert run("pull", "--account", "nodes", *RANGE).exit_code == 0
+    assert run(*asked).stdout == rows
+    book.write_text(PRICE.replace("per: day", "per: week"))
+    result = run("pull", "--account", "nodes", *RANGE)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {book}:2: prices[0].per: Input should be 'day' or 'month'\n"
+    assert run(*asked).stdout == rows
+    assert "prices[0].per" in run("check", "nodes").stderr
+    book.unlink()
+    assert run("pull", "--account", "nodes", *RANGE).exit_code == 0
+    assert run(*asked).stdout == "sku,unit_price,currency\n"
+
+
 def test_compact_gathers_files_and_changes_no_row(run: Run) -> None:
     # A closed month in three files.
     for day in ("2026-02-10", "2026-02-12", "2026-02-14"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import usage_pipeline
 from usage_pipeline import config
 from usage_pipeline.contract.errors import ConfigurationError
+from usage_pipeline.contract.vendor import Entitlement
 from usage_pipeline.sandbox import server
 from usage_pipeline.vendors.registry import VENDORS
 
@@ -56,6 +59,29 @@ def wrong(**changes: str) -> str:
         (
             wrong(extra="options: {events: some}"),
             "f:12: accounts[1].options.events: Input should be 'include' or 'exclude'",
+        ),
+        (
+            wrong(extra="entitlements: [{metric: node, quantity: 1}]"),
+            "f:12: accounts[1].entitlements[0].metric: 'node' is unknown; allowed are: corrective_agent_changes, ",
+        ),
+        (
+            wrong(extra="entitlements: [{metric: nodes, quantity: -1}]"),
+            "f:12: accounts[1].entitlements[0].quantity: Input should be greater than or equal to 0",
+        ),
+        (
+            wrong(extra="entitlements: [{metric: nodes}]"),
+            "f:12: accounts[1].entitlements[0].quantity: is missing",
+        ),
+        (
+            wrong(extra="entitlements: [{metric: nodes, quantity: 5, valid_to: 2025-12-31}]"),
+            "f:12: accounts[1].entitlements[0].valid_to: 2025-12-31 is before the first day, 2026-01-01",
+        ),
+        (
+            wrong(
+                extra="entitlements: [{metric: nodes, quantity: 5, valid_to: 2026-03-31}, "
+                "{metric: nodes, quantity: 6, valid_from: 2026-03-31}]"
+            ),
+            "f:12: accounts[1].entitlements[1]: overlaps another entitlement of nodes, from 2026-01-01: one at a time",
         ),
         (wrong(name="name: right"), "f:7: accounts[1].name: 'right' is the name of another account"),
         (wrong(name="name: Other"), "f:7: accounts[1].name: String should match pattern"),
@@ -158,3 +184,16 @@ def test_shipped_json_schema_is_current() -> None:
     """Write it anew with `python -m usage_pipeline.config`."""
     shipped = Path(usage_pipeline.__file__).with_name("accounts.schema.json")
     assert json.loads(shipped.read_text()) == config.json_schema()
+
+
+def test_entitlements_follow_each_other_and_begin_with_the_account() -> None:
+    text = wrong(
+        extra="entitlements: [{metric: nodes, quantity: 0.5, valid_to: 2026-03-31}, "
+        "{metric: nodes, quantity: 600, valid_from: 2026-04-01}, {metric: task_runs_by_node, quantity: 9}]"
+    )
+    other = config.parse(text, "f").account("other")
+    assert other.entitlements == (
+        Entitlement("nodes", Decimal("0.5"), date(2026, 1, 1), date(2026, 3, 31)),
+        Entitlement("nodes", Decimal(600), date(2026, 4, 1)),
+        Entitlement("task_runs_by_node", Decimal(9), date(2026, 1, 1)),
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from string import Template
 from urllib.parse import unquote
@@ -17,12 +19,18 @@ from usage_pipeline.stages.lake import Lake
 SQL = Path(__file__).parents[2] / "sql"
 
 
-def statements(session: duckdb.DuckDBPyConnection, lake: Lake, vendors: Iterable[Vendor]) -> Iterator[str]:
-    """Everything, in order. Each is to be executed in the session before the next is asked for."""
-    yield from tables(session, lake)
+def fingerprint(vendors: Iterable[Vendor]) -> str:
+    """Changes when anything does that the views are made from; the tables' files are not among it."""
+    parts = [*views(), *endpoint_views(vendors), text("00_undescribed"), repr(TABLES), duckdb.__version__]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def statements(session: duckdb.DuckDBPyConnection, vendors: Iterable[Vendor]) -> Iterator[str]:
+    """All above the tables, in order. Each is to be executed in the session before the next is asked for."""
     yield from views()
     yield from endpoint_views(vendors)
     yield from undescribed(session)
+    yield Template(text("00_made_from")).substitute(fingerprint=fingerprint(vendors))
 
 
 def tables(session: duckdb.DuckDBPyConnection, lake: Lake) -> Iterator[str]:
@@ -102,6 +110,7 @@ def comment(kind: str, name: str, said: str) -> str:
     return Template(text("00_comment")).substitute(kind=kind, name=name, text=quoted(said))
 
 
+@cache
 def text(name: str) -> str:
     return (SQL / f"{name}.sql").read_text()
 

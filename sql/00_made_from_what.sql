@@ -1,0 +1,2 @@
+-- one row: what the views of a published file were made from
+SELECT lake.made_from();
