@@ -15,24 +15,22 @@ newest AS (
     FROM stated
     GROUP BY vendor, account
 ),
+-- Fifty years of months, of which the begun ones are taken.
 following AS (
     SELECT
-        vendor, account, until, period_end AT TIME ZONE 'UTC' AS origin,
-        unnest(range(0, 1 + CAST(date_diff('month', period_end AT TIME ZONE 'UTC', until AT TIME ZONE 'UTC') AS BIGINT))) AS months
+        vendor, account, until,
+        (period_end AT TIME ZONE 'UTC' + to_months(CAST(month AS INTEGER))) AT TIME ZONE 'UTC' AS period_start,
+        (period_end AT TIME ZONE 'UTC' + to_months(CAST(month + 1 AS INTEGER))) AT TIME ZONE 'UTC' AS period_end
     FROM newest
     JOIN reach USING (vendor, account)
-    WHERE period_end < until
+    CROSS JOIN range(600) AS months(month)
 )
 SELECT vendor, account, period_start, period_end, true AS is_stated
 FROM stated
 UNION ALL
-SELECT
-    vendor, account,
-    (origin + to_months(CAST(months AS INTEGER))) AT TIME ZONE 'UTC' AS period_start,
-    (origin + to_months(CAST(months + 1 AS INTEGER))) AT TIME ZONE 'UTC' AS period_end,
-    false AS is_stated
+SELECT vendor, account, period_start, period_end, false AS is_stated
 FROM following
-WHERE (origin + to_months(CAST(months AS INTEGER))) AT TIME ZONE 'UTC' < until;
+WHERE period_start < until;
 COMMENT ON COLUMN billing_months.period_start IS 'Start of the billing period, inclusive';
 COMMENT ON COLUMN billing_months.period_end IS 'End of the billing period, exclusive';
 COMMENT ON COLUMN billing_months.is_stated IS 'Whether the vendor states the period; else it continues the last stated one by whole months';
