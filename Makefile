@@ -27,17 +27,19 @@ format: .venv/installed
 lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --custom-compile-command "make lock" -q -o requirements.lock
+	echo 'duckdb==1.0.0' | uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-duckdb1.lock
 	echo 'duckdb>=2,<2.1' | uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-duckdb2.lock
 	uv pip compile requirements-focus.in --no-config --universal --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-focus.lock
 
-# What has to stand apart from our own environment: the next DuckDB, and the FOCUS validator.
-others: .venv-duckdb2/installed $(if $(PYTHON312),.venv-focus/installed)
+# What has to stand apart from our own environment: the oldest and the next DuckDB, and the FOCUS validator.
+others: .venv-duckdb1/installed .venv-duckdb2/installed $(if $(PYTHON312),.venv-focus/installed)
 
-.venv-duckdb2/installed: requirements-duckdb2.lock
-	$(PYTHON) -m venv .venv-duckdb2
-	.venv-duckdb2/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+.venv-duckdb%/installed: requirements-duckdb%.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 .venv-focus/installed: requirements-focus.lock

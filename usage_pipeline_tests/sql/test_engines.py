@@ -1,4 +1,4 @@
-"""The same warehouse gives the same answers on DuckDB 1.5 and 2.0, the same table the same totals in other engines."""
+"""The same warehouse gives the same answers on DuckDB 1.0, 1.5 and 2.0, the same table the same totals in other engines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from usage_pipeline_tests.sql import engine
 from usage_pipeline_tests.sql import lake as rows
 
 ROOT = Path(__file__).parents[2]
-OTHER = ROOT / ".venv-duckdb2" / "bin" / "python"
+OTHERS = {"1.0": ".venv-duckdb1", "2": ".venv-duckdb2"}
 
 MACROS = {
     "usage_total": "SELECT usage_total('aveva', 'ingress_events', DATE '2024-02-01', DATE '2024-02-29') AS total",
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> rows.Small:
     by_project = [
         rows.Series(
             "launchdarkly", "service_connections", "service_connections", "Minutes", rows.SUM, rows.DELTA,
-            dimensions={"project": name}, labels={"project_name": f"It's {name}"},
+            dimensions={"project": name}, labels={"project_name": f"The {name}"},
         )
         for name in ("web", "mobile")
     ]  # fmt: skip
@@ -106,12 +106,25 @@ def asked(python: Path | str, made: rows.Small, questions: Mapping[str, str]) ->
     return told["version"], told["answers"]
 
 
-@pytest.mark.skipif(not OTHER.exists(), reason="there is no .venv-duckdb2: make .venv-duckdb2/installed")
-def test_two_duckdbs_give_the_same_answers(made: rows.Small) -> None:
+@pytest.mark.parametrize(
+    ("other", "folder"),
+    [
+        pytest.param(
+            other,
+            folder,
+            marks=pytest.mark.skipif(
+                not (ROOT / folder / "bin" / "python").exists(), reason=f"there is no {folder}: make {folder}/installed"
+            ),
+        )
+        for other, folder in OTHERS.items()
+    ],
+)
+def test_the_oldest_and_the_next_duckdb_give_the_same_answers(made: rows.Small, other: str, folder: str) -> None:
     questions = queries(made)
     version, answers = asked(sys.executable, made, questions)
-    other_version, other_answers = asked(OTHER, made, questions)
-    assert (version.split(".")[0], other_version.split(".")[0]) == ("1", "2")
+    other_version, other_answers = asked(ROOT / folder / "bin" / "python", made, questions)
+    assert version.startswith("1.5.")
+    assert other_version.startswith(f"{other}.")
     for name in questions:
         assert answers[name] == other_answers[name], name
 
