@@ -1,4 +1,4 @@
-"""The same warehouse gives the same answers on DuckDB 1.0, 1.5 and 2.0, the same table the same totals in other engines."""
+"""A warehouse has the same answers on DuckDB 1.0, 1.5 and 2.0, and its table the same totals in other engines."""
 
 from __future__ import annotations
 
