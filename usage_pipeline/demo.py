@@ -135,7 +135,7 @@ def show(home: Path, console: Console) -> None:
         console.print(answer.rich())
     console.print(
         f"\nThe warehouse is {home / 'warehouse.duckdb'}; `usage-pipeline connect` says how to open it, "
-        "`usage-pipeline dev` shows the runs in Dagster.",
+        "`usage-pipeline report` makes a page to look at, `usage-pipeline dev` shows the runs in Dagster.",
         soft_wrap=True,
     )
 

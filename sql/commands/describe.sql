@@ -1,4 +1,4 @@
--- one row per view and macro, followed by one per column of the view: what it says
+-- one row per view and macro, a view's followed by one per column: what it says; the views of single endpoints come last
 WITH views AS (
     SELECT view_name AS name, '' AS "column", 'view' AS type, comment AS description, 0 AS position, view_name NOT IN (
         SELECT DISTINCT vendor || '_' || endpoint FROM metrics
@@ -14,12 +14,12 @@ parts AS (
 ),
 macros AS (
     SELECT
-        function_name || '(' || array_to_string(parameters, ', ') || ')' AS name, '' AS "column", 'macro' AS type,
-        comment AS description, 0 AS position, true AS common
+        function_name AS name, '' AS "column", 'macro' AS type,
+        comment || ' (' || array_to_string(parameters, ', ') || ')' AS description, 0 AS position, true AS common
     FROM duckdb_functions()
     WHERE NOT internal AND schema_name = 'main' AND database_name = current_database()
 )
 SELECT name, "column", type, coalesce(description, '') AS description
 FROM (FROM views UNION ALL BY NAME FROM parts UNION ALL BY NAME FROM macros)
-WHERE $view IN ('', name, split_part(name, '(', 1))
+WHERE $view IN ('', name)
 ORDER BY common DESC, name, position;
