@@ -68,9 +68,7 @@ def restated(before: pa.Table, rows: pa.Table, told: Told) -> pa.Table:
     old = before.select([*period, "usage_date", "value", "response_id"]).append_column(
         "row", pa.array(range(before.num_rows))
     )
-    new = rows.select([*period, "value", "response_id", "fetched_at"]).rename_columns(
-        [*period, "new_value", "new_response_id", "new_fetched_at"]
-    )
+    new = rows.select([*period, "value", "response_id"]).rename_columns([*period, "new_value", "new_response_id"])
     both = old.join(new, period)
     # Of a day that lacks a part nobody knows what was withdrawn.
     lacking = pa.array([day for day, parts in told.missing.items() if parts], pa.date32())
@@ -78,16 +76,15 @@ def restated(before: pa.Table, rows: pa.Table, told: Told) -> pa.Table:
     changed = pc.and_(
         pc.not_equal(both["value"], both["new_value"]), pc.not_equal(both["response_id"], both["new_response_id"])
     )
-    both = both.filter(pc.or_(gone, pc.fill_null(changed, False))).sort_by("row")
+    both = both.filter(pc.or_(gone, pc.fill_null(changed, False)))
     said = before.take(both["row"])
-    withdrawn = pa.array([told.fetched[day] for day in said["usage_date"].to_pylist()], INSTANT)
     columns = {
         **{name: said[name] for name in RESTATEMENTS.names if name in said.column_names},
         "old_value": said["value"],
         "new_value": both["new_value"],
         "was_final": said["is_final"],
         "old_fetched_at": said["fetched_at"],
-        "new_fetched_at": pc.coalesce(both["new_fetched_at"], withdrawn),
+        "new_fetched_at": pa.array([told.fetched[day] for day in said["usage_date"].to_pylist()], INSTANT),
         "old_response_id": said["response_id"],
         "new_response_id": both["new_response_id"],
     }

@@ -218,3 +218,15 @@ def test_what_grows_or_is_no_running_total_does_not_fall(tmp_path: Path) -> None
     levels = replace(UNITS, aggregation=LAST, temporality=INSTANT)
     rows = [levels.level("2024-03-10 12:00", 10), levels.level("2024-03-11 12:00", 8), RUNS.day("2024-03-11", -3)]
     assert small(tmp_path, rows).rows("SELECT kind FROM restatements") == []
+
+
+def test_what_a_part_that_is_absent_held_was_not_withdrawn(bench: Bench) -> None:
+    """The second answer lacks a part: 2 March is not there, and 3 March is another."""
+    bench.pull(WINDOW, MARCH)
+    say(bench, {"2026-03-01": 1, "2026-03-03": 30})
+
+    def without_a_part(landing: Landing) -> Normalised:
+        return replace(WINDOW.normalise(landing), missing={"part x": "absent from the answer"})
+
+    bench.pull(replace(WINDOW, normalise=without_a_part), MARCH)
+    assert restated(bench) == [("2026-03-03", 3, 30, True, NOON, NOON + HOUR)]
