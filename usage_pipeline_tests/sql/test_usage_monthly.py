@@ -318,6 +318,15 @@ def test_a_running_total_beside_daily_amounts_has_no_month_of_its_own(tmp_path: 
     assert small(tmp_path, rows).rows("SELECT temporality, value FROM usage_monthly") == [("delta", 10)]
 
 
+def test_neither_has_it_a_billing_month(tmp_path: Path) -> None:
+    rows = [*MINUTES.each("2024-03-05", "2024-03-06", 5), MINUTES_SO_FAR.reading("2024-03-05", "2024-03-07", 10)]
+    lake = small(tmp_path, rows, periods=billed("launchdarkly", "service_connections", "2024-03-05", "2024-04-05"))
+    assert lake.rows("SELECT calendar, temporality, value FROM usage_monthly ORDER BY ALL") == [
+        ("billing", "delta", 10),
+        ("calendar", "delta", 10),
+    ]
+
+
 def test_parts_totals_accounts_and_outlooks_do_not_mix(tmp_path: Path) -> None:
     rows = [
         MINUTES.day("2024-03-01", 5),
