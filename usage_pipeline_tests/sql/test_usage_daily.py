@@ -31,6 +31,7 @@ from usage_pipeline_tests.sql.lake import (
     Row,
     days,
     small,
+    when,
 )
 
 VALUES = "SELECT usage_date, value, derivation, days_covered FROM usage_daily ORDER BY usage_date"
@@ -347,3 +348,25 @@ def test_a_meter_of_which_the_vendor_tells_no_sum_is_none(tmp_path: Path) -> Non
         "2024-03-01", {"2024-03-01 12:00": 5, "2024-03-02 12:00": 3}
     )
     assert daily(tmp_path, rows) == [("2024-03-01", 5, "last_reading", 1), ("2024-03-02", 3, "last_reading", 2)]
+
+
+def test_days_before_the_first_daily_amount_are_read_off_the_running_total(tmp_path: Path) -> None:
+    """Daily amounts were switched on for 3 March: 5, 12 - 5, and then 4 as told, not 17 - 12."""
+    shown = {"2024-03-02": 5, "2024-03-03": 12, "2024-03-04": 17}
+    rows = [*MINUTES_SO_FAR.readings("2024-03-01", shown), MINUTES.day("2024-03-03", 4)]
+    found = small(tmp_path, rows).rows("SELECT usage_date, value, derivation FROM usage_daily ORDER BY ALL")
+    assert found == [
+        ("2024-03-01", 5, "difference"),
+        ("2024-03-02", 7, "difference"),
+        ("2024-03-03", 4, "reported"),
+    ]
+
+
+def test_a_running_total_of_the_past_may_change_though_later_days_are_told(tmp_path: Path) -> None:
+    """A meter's reading stays what it was; a past day's total, told afterwards, may be told again."""
+    told = [MINUTES_SO_FAR.period("2024-03-01", end, 5, final=False) for end in ("2024-03-02", "2024-03-03")]
+    later = [row | {"observed_at": when("2024-03-10 06:00")} for row in told]
+    assert small(tmp_path / "told", later).rows("SELECT is_final FROM usage_daily") == [(False,), (False,)]
+    read = [MINUTES_SO_FAR.reading("2024-03-01", end, 5, final=False) for end in ("2024-03-02", "2024-03-03")]
+    found = small(tmp_path / "read", read).rows("SELECT is_final FROM usage_daily ORDER BY usage_date")
+    assert found == [(True,), (False,)]
