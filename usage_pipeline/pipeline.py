@@ -76,12 +76,18 @@ class Outcome:
                 self.failures |= dict.fromkeys(piece.days, piece.error)
 
 
+def upgrade(place: Place) -> None:
+    """Bring a lake of an older program up to date. Raises ConfigurationError where this one must not write to it."""
+    stages.layout.agree(place.root)
+
+
 def endpoint_of(account: Account, slug: str) -> Endpoint:
     return VENDORS[account.vendor].endpoint(slug)
 
 
 def capture(place: Place, account: Account, slug: str, days: Days) -> tuple[list[Landed], int]:
     """Ask the vendor for the days, and keep the answers; also the number of retries."""
+    upgrade(place)
     vendor = VENDORS[account.vendor]
     with _client(place, account, slug) as client:
         landed = stages.land.land(
@@ -160,6 +166,7 @@ def load(
     failed: Mapping[date, UsageError],
 ) -> Outcome:
     """Load `only` these days from the raw answers, and write down what is known of them and of the `failed` ones."""
+    upgrade(place)
     endpoint = endpoint_of(account, slug)
     lake = stages.lake.Lake(place.root)
     store = stages.raw.store(place.root)
@@ -197,6 +204,7 @@ def load(
 
 def publish(place: Place, configuration: config.Configuration | None = None) -> Path:
     """Make the warehouse show the tables as they are now, and what is configured; without one, as it was."""
+    upgrade(place)
     lake = stages.lake.Lake(place.root)
     if configuration and configuration.accounts:
         # What is written wrong today was right before: it stays until it is mended.
@@ -232,6 +240,7 @@ def declared(configuration: config.Configuration) -> dict[Table, list[dict[str, 
 
 def compact(place: Place) -> tuple[int, int]:
     """Gather small files, publish, and remove what was replaced long ago; the files fewer, and the files removed."""
+    upgrade(place)
     lake = stages.lake.Lake(place.root)
     gathered = stages.compact.compact(lake, place.clock().date())
     publish(place)

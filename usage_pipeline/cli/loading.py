@@ -54,6 +54,7 @@ def _load(
     from usage_pipeline import pipeline, prices
 
     place = outside.place
+    pipeline.upgrade(place)
     went_well = True
     chosen, problems = chosen_endpoints(outside, account, endpoint, secrets=secrets)
     for problem in problems:

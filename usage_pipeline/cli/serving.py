@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -32,12 +34,14 @@ def dev(outside: Outside, port: int) -> None:
 
     On accounts.yaml, or, where there is none, on the sandbox, which is served too.
     """
-    from usage_pipeline import config
+    from usage_pipeline import config, pipeline
+    from usage_pipeline.orchestration import serving
     from usage_pipeline.orchestration.instance import prepare
     from usage_pipeline.sandbox import server
 
     environment = dict(outside.environment)
     home = outside.place.home
+    pipeline.upgrade(outside.place)
     with ExitStack() as stack:
         if config.find(environment) == config.SANDBOX_ACCOUNTS:
             click.echo(f"There is no accounts.yaml: this is the sandbox, at {stack.enter_context(_sandbox(outside))}.")
@@ -45,15 +49,15 @@ def dev(outside: Outside, port: int) -> None:
         for problem in outside.configuration.problems:
             complain(str(problem))
         pools = [account.name for account in outside.configuration.accounts]
-        environment |= {"DAGSTER_HOME": str(prepare(home, pools)), config.HOME_VARIABLE: str(home)}
-        code = ["-m", "usage_pipeline.definitions"]
-        click.echo(f"Dagster is at http://127.0.0.1:{port}. Ctrl-C ends it.")
+        folder = prepare(home, pools, partial(click.echo, err=True))
+        environment |= {"DAGSTER_HOME": str(folder), config.HOME_VARIABLE: str(home)}
+        sockets = Path(stack.enter_context(TemporaryDirectory(prefix="usage-pipeline-")))
+        click.echo(f"Dagster is at http://127.0.0.1:{port} in a moment. Ctrl-C ends it.")
         _together(
-            [
-                [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *code],
-                [sys.executable, "-m", "dagster._daemon", "run", *code],
-            ],
+            serving.code_server(sockets),
+            serving.clients(sockets, port),
             environment,
+            ready=lambda: serving.answers(sockets),
         )
 
 
@@ -64,37 +68,48 @@ def _sandbox(outside: Outside) -> AbstractContextManager[str]:
     return server.serving(outside.clock, server.PORT)
 
 
-def _together(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
-    """Run the commands until Ctrl-C or until one ends, and stop all. Raises UsageError when one ended by itself."""
+def _together(
+    first: Sequence[str], others: Sequence[Sequence[str]], environment: Mapping[str, str], ready: Callable[[], bool]
+) -> None:
+    """Run the first command, and the others when it is ready, until Ctrl-C or until one ends; then stop all.
+
+    Raises UsageError when one ended by itself.
+    """
     import signal
     import subprocess
+
+    def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+        # In a session of its own: Ctrl-C comes here first, and each is told to stop once.
+        return subprocess.Popen(command, env=dict(environment), start_new_session=True)  # noqa: S603 - our own programs
 
     def stop(*_args: object) -> None:
         raise KeyboardInterrupt
 
     # What service managers send; Ctrl-C raises the same by itself.
     before = signal.signal(signal.SIGTERM, stop)
-    children = []
+    children: list[subprocess.Popen[bytes]] = []
     try:
-        # In a session of their own: Ctrl-C comes here first, and each is told to stop once.
-        children = [
-            subprocess.Popen(command, env=dict(environment), start_new_session=True)  # noqa: S603 - our own programs
-            for command in commands
-        ]
+        children.append(start(first))
+        while children[0].poll() is None and not ready():
+            with suppress(subprocess.TimeoutExpired):
+                children[0].wait(0.1)
+        children += map(start, others if children[0].poll() is None else ())
         while all(child.poll() is None for child in children):
             with suppress(subprocess.TimeoutExpired):
                 children[0].wait(1)
-        raise UsageError("the webserver or the daemon ended; its reason stands above")
+        raise UsageError("one of Dagster's processes ended; its reason stands above")
     except KeyboardInterrupt:
         return
     finally:
-        for child in children:
-            child.terminate()
-        for child in children:
-            try:
-                child.wait(20)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        # The first last, and when nobody asks it any more: it would wait for the answers that it owes.
+        for ending in (children[1:], children[:1]):
+            for child in ending:
+                child.terminate()
+            for child in ending:
+                try:
+                    child.wait(20)
+                except subprocess.TimeoutExpired:
+                    child.kill()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -11,7 +11,7 @@ from usage_pipeline import config, pipeline, prices
 from usage_pipeline.config import Configuration
 from usage_pipeline.contract.errors import ConfigurationError
 from usage_pipeline.contract.vendor import History
-from usage_pipeline.orchestration import schedules
+from usage_pipeline.orchestration import alerts, schedules
 from usage_pipeline.orchestration.assets import endpoint_assets, partitions, warehouse_asset
 from usage_pipeline.orchestration.report import daily_report, report_asset
 from usage_pipeline.pipeline import Place
@@ -61,6 +61,7 @@ def build(
     return dg.Definitions(
         assets=[*assets, warehouse_asset(sorted(usage), now), report],
         schedules=[*timetable, daily_report(report)],
+        sensors=alerts.sensors(configuration.accounts, assets),
         resources={"place": place},
         executor=dg.in_process_executor,
     )

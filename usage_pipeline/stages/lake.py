@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.schema import Field
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from usage_pipeline.contract.arrow import schema
+from usage_pipeline.contract.errors import ConfigurationError
 from usage_pipeline.contract.schema import Table
 
 KEEP_REPLACED = {
@@ -77,3 +80,57 @@ def upsert(lake: Lake, table: Table, rows: pa.Table, matched: Callable[..., obje
         merger.when_matched_update_all().when_not_matched_insert_all().execute()
 
     commit()
+
+
+def lacking(lake: Lake, table: Table) -> list[Field]:
+    """The declared columns that a table of an older program does not have yet; none where there is no table.
+
+    Raises ConfigurationError where adding them is not enough.
+    """
+    found = lake.find(table)
+    if not found:
+        return []
+    there = {field.name: field for field in found.schema().fields}
+    declared = {field.name: field for field in Schema.from_arrow(schema(table)).fields}
+    if strange := sorted(there.keys() - declared.keys()):
+        raise ConfigurationError(
+            f"the table {lake.uri(table)} has columns of a newer usage-pipeline ({', '.join(strange)}): "
+            "install that version, or set USAGE_PIPELINE_HOME to another folder"
+        )
+    missing = [field for name, field in declared.items() if name not in there]
+    unfit = [field.name for field in missing if not field.nullable]
+    unfit += [name for name, field in there.items() if field != declared[name]]
+    if unfit:
+        raise ConfigurationError(
+            f"the table {lake.uri(table)} is of an older usage-pipeline, and its rows cannot be taken over "
+            f"({', '.join(unfit)}): move it away, and make it again from the raw answers, asking no vendor, with "
+            "`usage-pipeline replay --from FIRST_DAY --to TODAY`"
+        )
+    return missing
+
+
+@on_conflict
+def widen(lake: Lake, table: Table) -> None:
+    """Add the declared columns that a table does not have yet, with nothing in them, in one commit.
+
+    The files are written anew, because readers are given the files alone, and each has to have every column.
+    """
+    missing = lacking(lake, table)
+    if not missing:
+        return
+    delta, declared = lake.open(table), schema(table)
+    absent = {field.name for field in missing}
+    batches = delta.to_pyarrow_dataset().to_batches()
+
+    def wide(batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = [
+            pa.nulls(batch.num_rows, field.type) if field.name in absent else batch[field.name].cast(field.type)
+            for field in declared
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=declared)
+
+    # The writer asks for rows on a thread of its runtime, from which delta-rs cannot read: this one reads.
+    with ThreadPoolExecutor(1) as reader:
+        read = iter(lambda: reader.submit(next, batches, None).result(), None)
+        rows = pa.RecordBatchReader.from_batches(declared, map(wide, read))
+        write_deltalake(delta, rows, mode="overwrite", schema_mode="overwrite")

@@ -1,0 +1,67 @@
+"""Layout: what the lake was written as, so that a program of another version does not write beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import obstore
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from usage_pipeline.contract.errors import ConfigurationError
+from usage_pipeline.contract.schema import TABLES
+
+FILE = "layout.json"
+
+VERSION = 1
+"""Rises when folders, file names or the meaning of a column change; columns that come are seen without it.
+
+Lakes that have no file were written before there was one: they are of version 1.
+"""
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """What `layout.json` says: the version, and a hash of the tables as they were declared."""
+
+    version: int
+    tables: str
+
+
+def agree(root: str) -> None:
+    """Bring an older lake to what this program writes; one small read where it is that already.
+
+    Columns that may be empty are added. Raises ConfigurationError, with what to do, and changes nothing, where the
+    lake is of a newer program, or a table cannot hold what is declared now.
+    """
+    store = _store(root)
+    ours = Layout(VERSION, hashlib.sha256(repr(TABLES).encode()).hexdigest())
+    found = _read(store, root)
+    if found == ours:
+        return
+    if found and found.version > VERSION:
+        raise ConfigurationError(
+            f"{root} was written by a newer usage-pipeline (layout {found.version}; this one writes {VERSION}): "
+            "install that version, or set USAGE_PIPELINE_HOME to another folder"
+        )
+    if {table.name for table in TABLES} & set(obstore.list_with_delimiter(store)["common_prefixes"]):
+        # Here, so that whoever only looks need not load deltalake.
+        from usage_pipeline.stages.lake import Lake, lacking, widen
+
+        lake = Lake(root)
+        for table in [table for table in TABLES if lacking(lake, table)]:
+            widen(lake, table)
+    obstore.put(store, FILE, msgspec.json.encode(ours))
+
+
+def _read(store: ObjectStore, root: str) -> Layout | None:
+    try:
+        return msgspec.json.decode(bytes(obstore.get(store, FILE).bytes()), type=Layout)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"{root}/{FILE} cannot be read ({error}): restore it from a backup") from None
+
+
+def _store(root: str) -> ObjectStore:
+    return from_url(root) if "://" in root else LocalStore(Path(root).absolute(), mkdir=True)
