@@ -34,7 +34,7 @@ def dev(outside: Outside, port: int) -> None:
 
     On accounts.yaml, or, where there is none, on the sandbox, which is served too.
     """
-    from usage_pipeline import config, pipeline
+    from usage_pipeline import alerting, config, pipeline
     from usage_pipeline.orchestration import serving
     from usage_pipeline.orchestration.instance import prepare
     from usage_pipeline.sandbox import server
@@ -51,6 +51,7 @@ def dev(outside: Outside, port: int) -> None:
         pools = [account.name for account in outside.configuration.accounts]
         folder = prepare(home, pools, partial(click.echo, err=True))
         environment |= {"DAGSTER_HOME": str(folder), config.HOME_VARIABLE: str(home)}
+        environment.setdefault(alerting.UI_VARIABLE, f"http://127.0.0.1:{port}")
         sockets = Path(stack.enter_context(TemporaryDirectory(prefix="usage-pipeline-")))
         click.echo(f"Dagster is at http://127.0.0.1:{port} in a moment. Ctrl-C ends it.")
         _together(
