@@ -29,7 +29,7 @@ NOT_ASKED = "not_asked"
 STATES: dict[str, tuple[str, str, str, str]] = {
     "complete": ("var(--bar)", "var(--bar)", "", INK),
     "provisional": ("var(--soft)", "var(--bar)", "~", INK),
-    "empty": ("var(--card)", "var(--bar)", "0", INK),
+    "empty": ("var(--card)", "var(--bar)", "∅", INK),
     "failed": ("var(--bad-soft)", "var(--bad)", "\N{MULTIPLICATION SIGN}", "var(--bad)"),
     "not_available": ("var(--card)", "var(--line)", "\N{EN DASH}", MUTED),
     NOT_ASKED: ("var(--card)", "var(--line)", "?", MUTED),

@@ -24,7 +24,7 @@ KNOWN = {State.COMPLETE, State.PROVISIONAL, State.EMPTY}
 STATES = {
     "complete": "known",
     "provisional": "known, may still change",
-    "empty": "answered: no usage",
+    "empty": "answered, but nothing was told",
     "failed": "failed",
     "not_available": "not available: the vendor does not tell it",
     charts.NOT_ASKED: "not asked yet",
