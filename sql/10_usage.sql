@@ -10,10 +10,10 @@ SELECT
     map_extract(dimensions, 'test')[1] AS test,
     map_extract(dimensions, 'agent')[1] AS agent
 FROM lake.usage;
-COMMENT ON COLUMN usage.project IS 'The dimension project (LaunchDarkly); NULL where the series has none';
-COMMENT ON COLUMN usage.environment IS 'The dimension environment (LaunchDarkly); NULL where the series has none';
-COMMENT ON COLUMN usage.namespace IS 'The dimension namespace (AVEVA, Consul Enterprise); NULL where the series has none';
-COMMENT ON COLUMN usage.datacenter IS 'The dimension datacenter (Consul); NULL where the series has none';
-COMMENT ON COLUMN usage.account_group IS 'The dimension account_group (ThousandEyes); NULL where the series has none';
-COMMENT ON COLUMN usage.test IS 'The dimension test (ThousandEyes); NULL where the series has none';
-COMMENT ON COLUMN usage.agent IS 'The dimension agent (ThousandEyes); NULL where the series has none';
+COMMENT ON COLUMN usage.project IS 'The dimension project; NULL where the series has none';
+COMMENT ON COLUMN usage.environment IS 'The dimension environment; NULL where the series has none';
+COMMENT ON COLUMN usage.namespace IS 'The dimension namespace; NULL where the series has none';
+COMMENT ON COLUMN usage.datacenter IS 'The dimension datacenter; NULL where the series has none';
+COMMENT ON COLUMN usage.account_group IS 'The dimension account_group; NULL where the series has none';
+COMMENT ON COLUMN usage.test IS 'The dimension test; NULL where the series has none';
+COMMENT ON COLUMN usage.agent IS 'The dimension agent; NULL where the series has none';

@@ -1,7 +1,7 @@
 -- one row per account, metric, unit and billing period (else calendar month) in which something is entitled
 CREATE VIEW utilization AS
 WITH months AS (
-    SELECT *, length(breakdown) - length(replace(breakdown, '+', '')) AS plusses
+    SELECT *
     FROM usage_monthly
     QUALIFY calendar = 'billing' OR NOT bool_or(calendar = 'billing') OVER (PARTITION BY series_id)
 ),
@@ -13,7 +13,7 @@ chosen AS (
     QUALIFY dense_rank() OVER (
         PARTITION BY vendor, account, metric, unit, period_start
         ORDER BY
-            breakdown <> '', plusses, breakdown,
+            split_depth(breakdown), breakdown,
             CASE temporality WHEN 'cumulative' THEN 1 WHEN 'delta' THEN 2 WHEN 'instant' THEN 3 ELSE 4 END,
             endpoint, aggregation
     ) = 1

@@ -14,13 +14,13 @@ CREATE MACRO usage_total(
             AND (of_breakdown IS NULL OR breakdown = of_breakdown)
     ),
     amounts AS (
-        SELECT asked.*, length(breakdown) - length(replace(breakdown, '+', '')) AS plusses
+        SELECT asked.*
         FROM asked, span
         WHERE aggregation = 'sum' AND temporality <> 'rolling' AND usage_date >= span.since AND from_day <= span.until
     ),
     -- Of each account the total; where no total is told, the parts of the shortest breakdown.
     ranked AS (
-        SELECT *, dense_rank() OVER (PARTITION BY account ORDER BY breakdown <> '', plusses, breakdown) AS choice FROM amounts
+        SELECT *, dense_rank() OVER (PARTITION BY account ORDER BY split_depth(breakdown), breakdown) AS choice FROM amounts
     ),
     chosen AS (
         SELECT * FROM ranked WHERE choice = 1

@@ -209,7 +209,7 @@ def missed(place: Place, accounts: Sequence[Account], due: date) -> list[Missed]
     Where nothing was published yet, every day since an account's start is missing.
     """
     from usage_pipeline import warehouse
-    from usage_pipeline.stages.publish import SQL, WAREHOUSE
+    from usage_pipeline.stages.publish import WAREHOUSE
 
     expected = [
         {
@@ -229,9 +229,10 @@ def missed(place: Place, accounts: Sequence[Account], due: date) -> list[Missed]
         return []
     if not (place.home / WAREHOUSE).exists():
         return [_never(one, due) for one in expected]
-    query = (SQL / "alerts" / "missed.sql").read_text()
     with warehouse.reading(place.home) as session:
-        found = warehouse.ask(session, query, {"expected": expected, "not_captured": pipeline.NOT_CAPTURED})
+        found = warehouse.ask(
+            session, warehouse.query("alerts/missed"), {"expected": expected, "not_captured": pipeline.NOT_CAPTURED}
+        )
     hidden = secrets(accounts, place.environment)
     return [
         Missed(account, endpoint, days, Days(first, last), state, line(reason, hidden))

@@ -13,11 +13,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from usage_pipeline import warehouse
+from usage_pipeline import files, warehouse
 from usage_pipeline.contract.errors import UsageError
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Vendor
-from usage_pipeline.stages.publish import SQL
 
 VERSION = "1.2"
 
@@ -25,9 +24,10 @@ VERSION = "1.2"
 def rows(session: duckdb.DuckDBPyConnection, vendors: Iterable[Vendor], days: Days) -> pa.Table:
     """The charges of the days: a row per row of `cost_daily`, decimals exact, instants UTC."""
     session.register("services", _services(vendors))
-    query = (SQL / "exports" / "focus.sql").read_text()
     try:
-        return session.sql(query, params={"first_day": days.first, "last_day": days.last}).to_arrow_table()
+        return session.sql(
+            warehouse.query("exports/focus"), params={"first_day": days.first, "last_day": days.last}
+        ).to_arrow_table()
     except duckdb.Error as error:
         raise warehouse.QueryError(f"the costs of {days} could not be told: {error}") from None
 
@@ -39,13 +39,8 @@ def export(session: duckdb.DuckDBPyConnection, vendors: Iterable[Vendor], days: 
         raise UsageError(
             f"nothing of {days} has a price: write prices.yaml beside accounts.yaml, or ask for days that were loaded"
         )
-    # Whoever reads the file finds the old one or the new one.
-    new = out.with_name(f".{out.name}.new")
-    try:
+    with files.replacing(out) as new:
         pq.write_table(table.replace_schema_metadata({"FocusVersion": VERSION}), new)
-        new.replace(out)
-    finally:
-        new.unlink(missing_ok=True)
     return int(table.num_rows)
 
 

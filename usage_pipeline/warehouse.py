@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from usage_pipeline.contract.errors import ConfigurationError, UsageError
-from usage_pipeline.stages.publish import SQL, WAREHOUSE
+from usage_pipeline.stages.publish import WAREHOUSE
+from usage_pipeline.stages.views import SQL, text
 
 # Decimals as numbers with all their digits: a float would round them.
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
@@ -117,9 +118,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split("\n\nLINE ")[0].split())
 
 
-def command(name: str) -> str:
-    """The SQL of a command."""
-    return (SQL / "commands" / f"{name}.sql").read_text()
+def query(name: str) -> str:
+    """The SQL of a file below sql/, such as `commands/status`."""
+    return text(name)
 
 
 def questions(folder: str) -> Sequence[tuple[str, str]]:

@@ -1,9 +1,7 @@
 """What alerts say, and how they get to a webhook and a mailbox: over real sockets, with bounded patience."""
 
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -375,19 +373,6 @@ def test_a_mail_server_that_refuses_is_not_asked_again(outside: Outside, mail: C
     with pytest.raises(DeliveryError, match=r"550.*Check USAGE_PIPELINE_ALERT_MAIL$"):
         outside.deliver()
     assert (post.mails, outside.pauses) == ([], [])
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, and its key, in one folder."""
-    openssl = shutil.which("openssl")
-    if not openssl:
-        pytest.skip("needs the openssl command to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    command = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=post -keyout key.pem -out cert.pem"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([openssl, *command.split(), *names], cwd=folder, check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture

@@ -249,4 +249,4 @@ def test_the_warehouse_shows_every_vendor_and_the_empty_lake_shows_types(
     assert declared == [(0,)]
     assert file.stat().st_mode & 0o777 == 0o444
     assert [column for column, *_ in empty][: len(USAGE.names)] == USAGE.names
-    assert stages.publish.SQL.is_dir()
+    assert stages.views.SQL.is_dir()

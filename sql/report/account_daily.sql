@@ -8,7 +8,7 @@ WITH chosen AS (
     -- One breakdown, the coarsest, and only where no total is told.
     QUALIFY dense_rank() OVER (
         PARTITION BY vendor, account, metric, unit, aggregation, temporality
-        ORDER BY breakdown <> '', length(breakdown) - length(replace(breakdown, '+', '')), breakdown, endpoint
+        ORDER BY split_depth(breakdown), breakdown, endpoint
     ) = 1
 )
 SELECT

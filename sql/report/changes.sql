@@ -82,7 +82,7 @@ by_side AS (
         CASE rule
             WHEN 'sum' THEN sum(value)
             WHEN 'highest day' THEN max(value)
-            WHEN 'average' THEN CAST(avg(value) AS DECIMAL(38, 9))
+            WHEN 'average' THEN quotient(sum(value), count(*))
             ELSE max(value) FILTER (day = days)
         END AS value,
         CASE

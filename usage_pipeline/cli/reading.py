@@ -36,7 +36,7 @@ def status(outside: Outside) -> None:
     if expected:
         with warehouse.reading(outside.place.home) as session:
             session.register("expected", pa.Table.from_pylist(expected))
-            result = warehouse.ask(session, warehouse.command("status"))
+            result = warehouse.ask(session, warehouse.query("commands/status"))
         console(Console).print(result.rich())
     for problem in configuration.problems:
         complain(str(problem))
@@ -66,7 +66,7 @@ def sql(ctx: click.Context, query: str | None, shape: str, describe: bool) -> No
         raise click.UsageError('say what to ask, such as "SELECT * FROM usage_daily LIMIT 10"', ctx)
     with warehouse.reading(ctx.obj.place.home) as session:
         if describe:
-            result = warehouse.ask(session, warehouse.command("describe"), {"view": query or ""})
+            result = warehouse.ask(session, warehouse.query("commands/describe"), {"view": query or ""})
             if not result.table.num_rows:
                 raise click.UsageError(f"there is no view or macro '{query}'", ctx)
         else:

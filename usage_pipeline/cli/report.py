@@ -24,12 +24,6 @@ def report(outside: Outside, out: Path) -> None:
     The page needs nothing else: no network, no script. It can be mailed, and is readable on a phone.
     """
     from usage_pipeline import report as reporting
-    from usage_pipeline import warehouse
-    from usage_pipeline.vendors.registry import VENDORS
 
-    now = outside.clock()
-    with warehouse.reading(outside.place.home) as session:
-        answers = reporting.answers(session, now.date())
-    titles = {slug: vendor.title for slug, vendor in VENDORS.items()}
-    size = reporting.write(reporting.page(answers, now, titles), out)
+    size = reporting.make(outside.place.home, outside.clock(), out)
     click.echo(f"{out}: {size:,} bytes")

@@ -85,6 +85,11 @@ class Table:
     def names(self) -> list[str]:
         return [column.name for column in self.columns]
 
+    def only(self, *names: str) -> tuple[Column, ...]:
+        """These columns, in this order: what another table says of the same things."""
+        known = {column.name: column for column in self.columns}
+        return tuple(known[name] for name in names)
+
 
 _VENDOR = Column("vendor", Type.STRING, "Vendor slug")
 _ACCOUNT = Column("account", Type.STRING, "Name of the configured account")
@@ -226,14 +231,7 @@ RESTATEMENTS = Table(
         _VENDOR,
         _ACCOUNT,
         _ENDPOINT,
-        Column("usage_date", Type.DATE, "UTC date that the measurement reports on"),
-        Column("metric", Type.STRING, "What is counted, without unit or role"),
-        Column("role", Type.STRING, "consumed, entitled or projected"),
-        Column("unit", Type.STRING, "Unit in FOCUS format"),
-        Column("breakdown", Type.STRING, "Empty for the account's total, else the dimensions that split it"),
-        Column("dimensions", Type.MAP, "Ids that identify the series"),
-        Column("period_start", Type.TIMESTAMP, "Start of the period, inclusive"),
-        Column("period_end", Type.TIMESTAMP, "End of the period, exclusive"),
+        *USAGE.only("usage_date", "metric", "role", "unit", "breakdown", "dimensions", "period_start", "period_end"),
         Column("observed_at", Type.TIMESTAMP, "When the old value was true by the vendor's word"),
         Column("old_value", Type.DECIMAL, "What the vendor had said"),
         Column("new_value", Type.DECIMAL, "What it says since; NULL where it says nothing any more", nullable=True),
@@ -242,7 +240,7 @@ RESTATEMENTS = Table(
         Column("new_fetched_at", Type.TIMESTAMP, "When the answer that changed it was received"),
         Column("old_response_id", Type.STRING, "The raw answer with the old value"),
         Column("new_response_id", Type.STRING, "The raw answer with the new value, where there is one", nullable=True),
-        Column("series_id", Type.STRING, "Hash of everything that identifies the series"),
+        *USAGE.only("series_id"),
     ),
     key=("series_id", "period_start", "period_end", "observed_at", "new_fetched_at"),
     partitions=("vendor",),

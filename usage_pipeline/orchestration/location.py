@@ -15,7 +15,6 @@ from usage_pipeline.orchestration import alerts, schedules
 from usage_pipeline.orchestration.assets import endpoint_assets, partitions, warehouse_asset
 from usage_pipeline.orchestration.report import daily_report, report_asset
 from usage_pipeline.pipeline import Place
-from usage_pipeline.vendors.registry import VENDORS
 
 
 def configured(environment: Mapping[str, str]) -> Configuration:
@@ -57,7 +56,7 @@ def build(
             timetable.append(schedules.hourly(account, [made[endpoint.slug] for endpoint in snapshots]))
         assets += made.values()
     usage = [key for definition in assets for key in definition.keys if key.path[0] == "usage"]
-    report = report_asset({slug: vendor.title for slug, vendor in VENDORS.items()})
+    report = report_asset()
     return dg.Definitions(
         assets=[*assets, warehouse_asset(sorted(usage), now), report],
         schedules=[*timetable, daily_report(report)],

@@ -1,7 +1,5 @@
 """The report as an asset below the warehouse, and its schedule: once a day, after the daily loads."""
 
-from collections.abc import Mapping
-
 import dagster as dg
 
 from usage_pipeline.orchestration.assets import OWNERS, WAREHOUSE
@@ -13,8 +11,8 @@ FILE = "report.html"
 AFTER_LOADS = "15 4 * * *"
 
 
-def report_asset(titles: Mapping[str, str]) -> dg.AssetsDefinition:
-    """The page under the place's home. `titles` are the vendors' names for people, by slug."""
+def report_asset() -> dg.AssetsDefinition:
+    """The page under the place's home."""
 
     @dg.asset(
         key="report",
@@ -29,13 +27,9 @@ def report_asset(titles: Mapping[str, str]) -> dg.AssetsDefinition:
     )
     def report(place: dg.ResourceParam[Place]) -> dg.MaterializeResult[None]:
         from usage_pipeline import report as reporting
-        from usage_pipeline import warehouse
 
-        now = place.clock()
-        with warehouse.reading(place.home) as session:
-            answers = reporting.answers(session, now.date())
         path = place.home / FILE
-        size = reporting.write(reporting.page(answers, now, titles), path)
+        size = reporting.make(place.home, place.clock(), path)
         return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(path), "bytes": size})
 
     return report

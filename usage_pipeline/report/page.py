@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from usage_pipeline import files
 from usage_pipeline.report import sections, words
 from usage_pipeline.report.questions import Answers
 
@@ -38,14 +37,5 @@ def page(answers: Answers, now: datetime, titles: Mapping[str, str]) -> str:
 
 def write(html: str, file: Path) -> int:
     """Put the page in its place, whole or not at all; its bytes. Raises OSError where it cannot be written."""
-    content = html.encode()
-    handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
-    new = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        new.chmod(0o644)
-        new.replace(file)
-    finally:
-        new.unlink(missing_ok=True)
-    return len(content)
+    with files.replacing(file) as new:
+        return new.write_bytes(html.encode())

@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 
 from usage_pipeline import warehouse
-from usage_pipeline.stages.publish import SQL
 
 Row = Mapping[str, Any]
 
@@ -41,6 +40,5 @@ def answers(session: duckdb.DuckDBPyConnection, today: date) -> Answers:
 
 
 def _ask(session: duckdb.DuckDBPyConnection, name: str, today: date) -> list[Row]:
-    query = (SQL / "report" / f"{name}.sql").read_text()
-    result = warehouse.ask(session, query, {"today": today})
+    result = warehouse.ask(session, warehouse.query(f"report/{name}"), {"today": today})
     return [dict(zip(result.names, row, strict=True)) for row in result.rows]

@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from usage_pipeline.stages import compact, declare, lake, land, layout, load, normalise, publish, raw, replay
+    from usage_pipeline.stages import compact, declare, lake, land, layout, load, normalise, publish, raw, replay, views
 
-__all__ = ["compact", "declare", "lake", "land", "layout", "load", "normalise", "publish", "raw", "replay"]
+__all__ = ["compact", "declare", "lake", "land", "layout", "load", "normalise", "publish", "raw", "replay", "views"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -13,9 +13,7 @@ from usage_pipeline.contract.schema import METRICS
 from usage_pipeline.contract.vendor import Vendor
 from usage_pipeline.stages.declare import declare
 from usage_pipeline.stages.lake import Lake
-from usage_pipeline.stages.views import SQL, endpoint_views, fingerprint, quoted, statements, tables, text
-
-__all__ = ["SQL", "WAREHOUSE", "endpoint_views", "publish"]
+from usage_pipeline.stages.views import fingerprint, quoted, statements, tables, text
 
 WAREHOUSE = "warehouse.duckdb"
 OLDEST_READER = "v1.0.0"

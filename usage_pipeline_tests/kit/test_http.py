@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import socketserver
 import ssl
-import subprocess
 import threading
 import time
 import traceback
@@ -824,19 +822,6 @@ def test_a_connection_that_never_becomes_free_is_not_waited_for_without_end(conv
 
 
 # TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, and its key, in one folder."""
-    openssl = shutil.which("openssl")
-    if not openssl:
-        pytest.skip("needs the openssl command to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    command = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=sandbox -keyout key.pem -out cert.pem"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([openssl, *command.split(), *names], cwd=folder, check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from usage_pipeline.orchestration.assets import WAREHOUSE
 from usage_pipeline.orchestration.report import daily_report, report_asset
 from usage_pipeline.pipeline import Place
 from usage_pipeline_tests.conftest import TurnableClock
-from usage_pipeline_tests.report.november import NOW, TITLES, november
+from usage_pipeline_tests.report.november import NOW, november
 
 
 def place(home: Path) -> Place:
@@ -20,7 +20,7 @@ def place(home: Path) -> Place:
 def test_materialising_writes_the_page(tmp_path: Path) -> None:
     november(tmp_path)
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize([report_asset(TITLES)], resources={"place": place(tmp_path)}, instance=instance)
+        result = dg.materialize([report_asset()], resources={"place": place(tmp_path)}, instance=instance)
     (written,) = result.asset_materializations_for_node("report")
     file = tmp_path / "report.html"
     assert written.metadata["path"] == dg.MetadataValue.path(file)
@@ -33,4 +33,4 @@ def test_the_report_stands_below_the_warehouse_and_is_switched_on_by_hand(tmp_pa
     assert definitions.resolve_asset_graph().get(dg.AssetKey("report")).parent_keys == {WAREHOUSE}
     schedule = definitions.resolve_schedule_def("report_schedule")
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
-    assert schedule.cron_schedule == daily_report(report_asset({})).cron_schedule == "15 4 * * *"
+    assert schedule.cron_schedule == daily_report(report_asset()).cron_schedule == "15 4 * * *"

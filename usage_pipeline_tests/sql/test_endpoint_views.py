@@ -10,7 +10,7 @@ import pytest
 
 from usage_pipeline.contract.schema import USAGE
 from usage_pipeline.contract.vendor import Endpoint
-from usage_pipeline.stages.publish import endpoint_views
+from usage_pipeline.stages.views import endpoint_views
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests.sql.lake import EVENTS, INSTANCES, MINUTES, NODES, UNITS, Small, small
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from usage_pipeline.contract.schema import Role, State
-from usage_pipeline.stages.publish import SQL
+from usage_pipeline.stages.views import SQL
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests.sql.lake import (
     AGENTS,

@@ -49,7 +49,7 @@ def test_views_are_made_anew_when_what_they_are_made_from_changed(
     before = ask(publish(bench), "SELECT lake.made_from()")
     assert ask(publish(bench), "SELECT lake.made_from()") == before
     bench.home.joinpath("views").mkdir()
-    for file in stages.publish.SQL.glob("*.sql"):
+    for file in stages.views.SQL.glob("*.sql"):
         bench.home.joinpath("views", file.name).write_text(file.read_text())
     bench.home.joinpath("views", "99_new.sql").write_text("-- one row: one\nCREATE VIEW new AS SELECT 1 AS one;\n")
     monkeypatch.setattr("usage_pipeline.stages.views.SQL", bench.home / "views")
