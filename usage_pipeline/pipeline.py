@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,30 @@ def place(environment: Mapping[str, str], clock: Clock, sleep: Callable[[float],
     return Place(home, environment.get(config.LAKE_VARIABLE) or str(home), clock, sleep, environment)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking a vendor for `days`. `waited` are the seconds that rate limits cost."""
+
+    days: Sequence[date]
+    pieces: Sequence[Landed] = ()
+    retries: int = 0
+    waited: float = 0.0
+
+    @property
+    def failed(self) -> dict[date, UsageError]:
+        """Why there is no answer, for each of the days that has none."""
+        wanted = set(self.days)
+        return {day: piece.error for piece in self.pieces if piece.error for day in piece.days if day in wanted}
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of some days of one endpoint.
 
     `states` holds every day that was touched, `rows` and `failures` what was loaded and what went wrong, by day;
-    `landed` has the days that the vendor has just answered for.
+    `landed` has the days that the vendor has just answered for. Of the days that were read, `kept` are those with raw
+    answers, `through` says up to when the vendor's word reaches, `notes` what the answers say beside the numbers.
+    `waited` are the seconds that rate limits cost.
     """
 
     account: str
@@ -55,9 +73,13 @@ class Outcome:
     rows: dict[date, int] = field(default_factory=dict)
     failures: dict[date, UsageError] = field(default_factory=dict)
     landed: list[date] = field(default_factory=list)
+    kept: set[date] = field(default_factory=set)
+    through: dict[date, datetime] = field(default_factory=dict)
+    notes: dict[date, tuple[str, ...]] = field(default_factory=dict)
     requests: int = 0
     retries: int = 0
     bytes: int = 0
+    waited: float = 0.0
 
     @property
     def told(self) -> list[date]:
@@ -65,15 +87,16 @@ class Outcome:
         known = {State.COMPLETE, State.PROVISIONAL, State.EMPTY}
         return sorted(day for day, state in self.states.items() if state in known and day not in self.failures)
 
-    def add(self, pieces: Iterable[Landed]) -> None:
+    def add(self, asked: Asked) -> None:
         """Take in what came of asking."""
-        for piece in pieces:
+        self.retries += asked.retries
+        self.waited += asked.waited
+        for piece in asked.pieces:
             self.requests += piece.requests
             self.bytes += piece.bytes
             if piece.error is None:
                 self.landed += piece.days
-            elif not isinstance(piece.error, NotAvailableError):
-                self.failures |= dict.fromkeys(piece.days, piece.error)
+        self.failures |= _failures(asked.failed)
 
 
 def upgrade(place: Place) -> None:
@@ -85,21 +108,41 @@ def endpoint_of(account: Account, slug: str) -> Endpoint:
     return VENDORS[account.vendor].endpoint(slug)
 
 
-def capture(place: Place, account: Account, slug: str, days: Days) -> tuple[list[Landed], int]:
-    """Ask the vendor for the days, and keep the answers; also the number of retries."""
-    upgrade(place)
+def ask(place: Place, account: Account, slug: str, days: Iterable[date]) -> Asked:
+    """Ask the vendor for those of the days that it can speak of, and keep the answers. Errors are in what is returned.
+
+    Nobody is asked, and no secret needed, where there is no such day.
+    """
     vendor = VENDORS[account.vendor]
-    with _client(place, account, slug) as client:
-        landed = stages.land.land(
-            vendor.endpoint(slug),
-            account,
-            days,
-            ask=client.ask,
-            store=stages.raw.store(place.root),
-            clock=place.clock,
-            concurrency=vendor.concurrency,
-        )
-        return landed, client.retries
+    endpoint = vendor.endpoint(slug)
+    wanted = stages.land.askable(endpoint, days, place.clock().date())
+    if not wanted:
+        return Asked(())
+    try:
+        upgrade(place)
+        with _client(place, account, slug) as client:
+            landed = stages.land.land(
+                endpoint,
+                account,
+                wanted,
+                ask=client.ask,
+                store=stages.raw.store(place.root),
+                clock=place.clock,
+                concurrency=vendor.concurrency,
+            )
+            return Asked(wanted, landed, client.retries, client.waited)
+    except UsageError as error:
+        return Asked(wanted, [stages.land.Landed(span, 0, 0, error) for span in Days.runs(wanted)])
+
+
+def capture(place: Place, account: Account, slug: str, days: Days, only: Iterable[date] | None = None) -> Outcome:
+    """Ask for the days, or for `only` some of them, and keep the answers; the table stays as it is."""
+    asked = ask(place, account, slug, days if only is None else only)
+    outcome = Outcome(account.name, slug)
+    outcome.add(asked)
+    found = stages.raw.find(stages.raw.store(place.root), account.vendor, account.name, slug, days)
+    outcome.kept = {day for reference in found for day in reference.days if day in days} - asked.failed.keys()
+    return outcome
 
 
 def check(place: Place, account: Account, slug: str) -> None:
@@ -132,29 +175,41 @@ def _client(place: Place, account: Account, slug: str) -> kit.http.Client:
     )
 
 
-def pull(place: Place, account: Account, slug: str, days: Days) -> Outcome:
-    """Ask for the days and load what came. What failed is in the outcome, and in `coverage`."""
-    try:
-        landed, retries = capture(place, account, slug, days)
-    except UsageError as error:
-        return load(place, account, slug, only=(), failed=dict.fromkeys(_asked(place, days), error))
-    failed = {day: piece.error for piece in landed for day in piece.days if piece.error}
-    only = tuple(day for day in _asked(place, days) if day not in failed)
-    outcome = load(place, account, slug, only=only, failed=failed)
-    outcome.add(landed)
-    outcome.retries = retries
+def pull(place: Place, account: Account, slug: str, days: Days, only: Iterable[date] | None = None) -> Outcome:
+    """Ask for the days, or for `only` some of them, and load all. What failed is in the outcome, and in `coverage`."""
+    asked = ask(place, account, slug, days if only is None else only)
+    today = place.clock().date()
+    begun = tuple(day for day in days if day <= today and day not in asked.failed)
+    outcome = load(place, account, slug, only=begun, failed=asked.failed)
+    outcome.add(asked)
     return outcome
 
 
 def replay(place: Place, account: Account, slug: str, days: Days) -> Outcome:
     """Load the days again from the raw answers, asking no vendor."""
-    return load(place, account, slug, only=tuple(_asked(place, days)), failed={})
+    return pull(place, account, slug, days, only=())
 
 
-def _asked(place: Place, days: Days) -> list[date]:
-    """The days that have begun."""
-    today = place.clock().date()
-    return [day for day in days if day <= today]
+def incomplete(place: Place, account: Account, slug: str, days: Days) -> list[date]:
+    """The days that are not known for good: never asked for, failed, or told while they could still change."""
+    upgrade(place)
+    known = stages.load.known_for_good(stages.lake.Lake(place.root), endpoint_of(account, slug), account, days)
+    return [day for day in days if day not in known]
+
+
+def raw_answers(place: Place, account: Account, slug: str) -> str:
+    """Where the raw answers of an endpoint are kept: a folder of this machine, or the address of one."""
+    return f"{place.root.rstrip('/')}/raw/{account.vendor}/{account.name}/{slug}"
+
+
+def view_of(account: Account, slug: str) -> str:
+    """The view of the warehouse that shows an endpoint's rows with columns in place of the maps."""
+    return f"{account.vendor}_{slug}"
+
+
+def _failures(failed: Mapping[date, UsageError]) -> dict[date, UsageError]:
+    """Those that somebody should know of: not what the vendor refuses for good."""
+    return {day: error for day, error in failed.items() if not isinstance(error, NotAvailableError)}
 
 
 def load(
@@ -171,7 +226,7 @@ def load(
     lake = stages.lake.Lake(place.root)
     store = stages.raw.store(place.root)
     outcome = Outcome(account.name, slug)
-    outcome.failures |= {day: error for day, error in failed.items() if not isinstance(error, NotAvailableError)}
+    outcome.failures |= _failures(failed)
     now = place.clock()
     for span in Days.runs(sorted(only)):
         told = stages.replay.tell(store, endpoint, account, span)
@@ -188,6 +243,9 @@ def load(
             if parts
         }
         outcome.rows |= stages.load.counts(endpoint, told.rows)
+        outcome.kept |= set(told.fetched)
+        outcome.through |= stages.load.through(endpoint, told.rows)
+        outcome.notes |= told.notes
     if failed:
         nothing = stages.replay.Told(stages.normalise.SCHEMA.empty_table())
         outcome.states |= stages.load.coverage(

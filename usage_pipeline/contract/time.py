@@ -50,12 +50,19 @@ class Days:
     def __str__(self) -> str:
         return f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
 
-    def split(self, most: int | None) -> Iterator[Days]:
-        """The range cut into ranges of at most `most` days; None leaves it whole."""
-        step = most or len(self)
-        for n in range(0, len(self), step):
-            first = self.first + timedelta(days=n)
-            yield Days(first, min(first + timedelta(days=step - 1), self.last))
+    @staticmethod
+    def cover(days: Iterable[date], most: int | None) -> Iterator[Days]:
+        """The fewest ranges that hold all of the sorted days, each of at most `most` days; None allows any length."""
+        found: Days | None = None
+        for day in days:
+            if found and (most is None or (day - found.first).days < most):
+                found = Days(found.first, day)
+            else:
+                if found:
+                    yield found
+                found = Days(day, day)
+        if found:
+            yield found
 
     @staticmethod
     def runs(days: Iterable[date]) -> Iterator[Days]:

@@ -120,6 +120,23 @@ class Normalised:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """By the vendor's documentation the `parts` add up to the `total`, over the same period.
+
+    Distinct counts have none where one thing may be counted in several parts.
+    All are consumed metrics; without `parts` it is the total's own metric, split further. `by` are the dimensions that
+    the total itself has, `endpoint` says where it stands when that is another endpoint. `unless` names an option under
+    which only some of the parts are asked for.
+    """
+
+    total: str
+    parts: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+    endpoint: str | None = None
+    unless: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One usage endpoint: facts, and two pure functions.
 
@@ -128,7 +145,8 @@ class Endpoint:
     `settles` is how long after the end of a period its value may still change: it decides `is_final` and how far
     back a schedule asks again. `follow` names the next page of an answer, None where there is none. `permission` is
     what the credential must be allowed to do, in the vendor's words. `dimensions` and `labels` are the names that its
-    rows can carry, in the order in which they are shown; other ones are refused.
+    rows can carry, in the order in which they are shown; other ones are refused. `agreements` are sums that must come
+    out. `keyed` names the objects in answers whose members are called by data, not by fields, and how deep.
     """
 
     slug: str
@@ -145,6 +163,8 @@ class Endpoint:
     permission: str = ""
     dimensions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    keyed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

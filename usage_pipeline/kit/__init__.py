@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from usage_pipeline.kit import auth, frames, http, payload
+    from usage_pipeline.kit import auth, fields, frames, http, payload
 
-__all__ = ["auth", "frames", "http", "payload"]
+__all__ = ["auth", "fields", "frames", "http", "payload"]
 
 
 def __getattr__(name: str) -> ModuleType:

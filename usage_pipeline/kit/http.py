@@ -155,6 +155,9 @@ class Client:
     `unavailable` says which error answers, but for those that are retried, mean that there is nothing to be had.
     `origins` are further addresses that the user trusts with the credential; requests name them in full. Texts under
     the names in `redacts` are blanked in every answer. `permission` is what the credential must be allowed to do.
+
+    `retries` and `waited` count attempts after the first, and the seconds, summed over threads, that rate limits cost:
+    the vendor's documented one, kept here, and the pauses after a 429.
     """
 
     def __init__(
@@ -188,6 +191,7 @@ class Client:
         self._origins = {_origin(httpx.URL(_address(address))) for address in (base_url, *origins)}
         self._secret_texts = _texts_of(redacts) if redacts else None
         self.retries = 0
+        self.waited = 0.0
         self._counting = threading.Lock()
         self._base_url = _address(base_url)
         self._lines = [
@@ -240,9 +244,19 @@ class Client:
             raise _carry(TransientError(f"{gave_up}{asked}. Ask again later"), gave_up.answer) from gave_up
         return answer
 
-    def _count(self, _state: RetryCallState) -> None:
+    def _count(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        limited = isinstance(error, _RetriableError) and error.answer and error.answer.status == 429
         with self._counting:
             self.retries += 1
+            self.waited += state.upcoming_sleep if limited else 0.0
+
+    def _queue(self, limiter: Limiter) -> None:
+        """Wait until the vendor's documented limit leaves room for one more request."""
+        since = self._timer()
+        limiter.try_acquire("vendor", blocking=True)
+        with self._counting:
+            self.waited += self._timer() - since
 
     def _pause(self, state: RetryCallState) -> float:
         """Full jitter, after what the server asks for."""
@@ -258,7 +272,7 @@ class Client:
 
     def _attempt(self, request: Request) -> Answer:
         if self._limiter:
-            self._limiter.try_acquire("vendor", blocking=True)
+            self._queue(self._limiter)
         there = request.path if "://" in request.path else f"{self._base_url}{request.path}"
         host = request.path if "://" in request.path else self._base_url
         try:

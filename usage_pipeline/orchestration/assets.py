@@ -1,21 +1,24 @@
 """The assets: for every endpoint of an account the raw answers and the normalised rows; below them the warehouse.
 
 One step makes both assets of an endpoint. Both selected, it asks and loads; raw alone, it asks; usage alone, it
-replays the raw answers. A day is materialised only when it landed (raw) or stands in the table (usage).
+replays the raw answers. A day is materialised only when its answers are kept (raw) or it stands in the table (usage).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from usage_pipeline import pipeline
 from usage_pipeline.contract.errors import TransientError, UsageError
-from usage_pipeline.contract.schema import TABLES, USAGE, Type
+from usage_pipeline.contract.schema import TABLES, USAGE
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account, Endpoint, History
+from usage_pipeline.orchestration import metadata
+from usage_pipeline.orchestration.metadata import COLUMNS, Metadata
 from usage_pipeline.pipeline import Outcome, Place
 from usage_pipeline.vendors.registry import VENDORS
 
@@ -25,10 +28,9 @@ WAREHOUSE = dg.AssetKey("warehouse")
 # The HTTP client has asked a few times by then: what is left is worth minutes, not seconds.
 RETRY = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
 
-BACKFILL = {
-    History.WINDOW: dg.BackfillPolicy.multi_run(366),
-    History.SNAPSHOT: dg.BackfillPolicy.multi_run(1),
-}
+# A year of all endpoints of one history is one run: a run costs seconds, and a range the fewest requests. Of a
+# snapshot's range only today is asked for; the days before are replayed.
+BACKFILL = dg.BackfillPolicy.multi_run(366)
 
 HISTORY = {
     History.WINDOW: "Past days can be asked for.",
@@ -38,26 +40,30 @@ HISTORY = {
     ),
 }
 
-ARROW_NAMES = {
-    Type.DECIMAL: "decimal(38, 9)",
-    Type.TIMESTAMP: "timestamp[us, UTC]",
-    Type.DATE: "date32",
-    Type.MAP: "map<string, string>",
-}
 
-COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn(
-            column.name,
-            ARROW_NAMES.get(column.type, column.type.value),
-            description=column.description,
-            constraints=dg.TableColumnConstraints(nullable=column.nullable),
-        )
-        for column in USAGE.columns
-    ]
-)
+class Mode(StrEnum):
+    """Whom a load asks; the names are what is written in the launchpad."""
 
-Records = Mapping[date, Mapping[str, Any]]
+    pull = "pull"
+    missing = "missing"
+    replay = "replay"
+
+
+class Launch(dg.ConfigurableResource[None]):
+    """What is chosen when runs and backfills are launched. A resource: one word for all steps of all runs."""
+
+    mode: Mode = Field(
+        default=Mode.pull,
+        description=(
+            "`pull` asks the vendors for every selected day again, known or not. `missing` asks only for the days that "
+            "are not known for good (never asked for, failed, or told while they could still change) and replays the "
+            "others. `replay` asks nobody: it loads the days again from the raw answers that are kept. A usage asset "
+            "that is selected without its raw asset is always replayed."
+        ),
+    )
+
+
+Records = Mapping[date, Metadata]
 Result = dg.MaterializeResult[None]
 
 
@@ -118,47 +124,59 @@ def endpoint_assets(
         specs=[raw, usage],
         can_subset=True,
         partitions_def=days,
-        backfill_policy=BACKFILL[endpoint.history],
+        backfill_policy=BACKFILL,
         retry_policy=RETRY,
         pool=account.name,
     )
-    def step(context: dg.AssetExecutionContext, place: dg.ResourceParam[Place]) -> Iterator[Result]:
+    def step(
+        context: dg.AssetExecutionContext, place: dg.ResourceParam[Place], launch: Launch
+    ) -> Iterator[Result | dg.AssetObservation]:
         keys = context.partition_keys
         asked = Days(date.fromisoformat(keys[0]), date.fromisoformat(keys[-1]))
         selected = context.selected_asset_keys
-        if usage.key not in selected:
-            outcome = _capture(place, account, endpoint, asked)
-        else:
-            run = pipeline.pull if raw.key in selected else pipeline.replay
-            outcome = run(place, account, endpoint.slug, asked)
-            publish(place)
-        traffic = {
-            "requests of the run": outcome.requests,
-            "retries of the run": outcome.retries,
-            "bytes of the run": outcome.bytes,
-        }
-        told: dict[dg.AssetKey, Records] = {
-            raw.key: dict.fromkeys(outcome.landed, traffic),
-            usage.key: {
-                day: {"state": outcome.states[day].value, "dagster/partition_row_count": outcome.rows.get(day, 0)}
-                for day in outcome.told
-            },
-        }
-        yield from _record(context, asked, {key: told[key] for key in (raw.key, usage.key) if key in selected}, outcome)
+        mode = launch.mode if raw.key in selected else Mode.replay
+        only = _asked(context, place, account, endpoint.slug, asked, mode, raw.key)
+        told: dict[dg.AssetKey, Records] = {}
+        load = pipeline.pull if usage.key in selected else pipeline.capture
+        outcome = load(place, account, endpoint.slug, asked, only)
+        if raw.key in selected:
+            told[raw.key] = metadata.raw_days(place, account, outcome)
+            yield dg.AssetObservation(raw.key, metadata=metadata.traffic(outcome))
+        if usage.key in selected:
+            told[usage.key] = _with_newest(metadata.usage_days(outcome), publish(place), account, endpoint)
+        context.log.info("%s: %s", mode.value, metadata.said(outcome))
+        yield from _record(context, asked, told, outcome)
 
     return step
 
 
-def _capture(place: Place, account: Account, endpoint: Endpoint, days: Days) -> Outcome:
-    """Ask and keep the answers; the table stays as it is."""
-    outcome = Outcome(account.name, endpoint.slug)
-    try:
-        pieces, outcome.retries = pipeline.capture(place, account, endpoint.slug, days)
-    except UsageError as error:
-        outcome.failures = dict.fromkeys(days, error)
-        return outcome
-    outcome.add(pieces)
-    return outcome
+def _asked(
+    context: dg.AssetExecutionContext,
+    place: Place,
+    account: Account,
+    slug: str,
+    days: Days,
+    mode: Mode,
+    raw: dg.AssetKey,
+) -> list[date]:
+    """The days to ask the vendor for: a retry leaves out those that the attempts before it got."""
+    if mode is Mode.replay:
+        return []
+    wanted = pipeline.incomplete(place, account, slug, days) if mode is Mode.missing else list(days)
+    if not context.retry_number:
+        return wanted
+    entries = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    events = [entry.dagster_event for entry in entries if entry.dagster_event]
+    got = {event.partition for event in events if event.asset_key == raw}
+    return [day for day in wanted if day.isoformat() not in got]
+
+
+def _with_newest(records: Records, published: object, account: Account, endpoint: Endpoint) -> Records:
+    """The records, the newest with what the warehouse shows of it; as they are where publishing was put off."""
+    if not records or not endpoint.metrics or not isinstance(published, Path):
+        return records
+    newest = max(records)
+    return {**records, newest: {**records[newest], **metadata.published(published, account, endpoint.slug, newest)}}
 
 
 def _record(
@@ -170,18 +188,18 @@ def _record(
         silent = [day for day in asked if day not in records and day not in failures]
         if failures or silent:
             # A result would stand for every day of the run: these stand for one day each.
-            for day, metadata in records.items():
-                context.log_event(dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata))
+            for day, shown in records.items():
+                context.log_event(dg.AssetMaterialization(key, partition=day.isoformat(), metadata=shown))
         else:
-            for day, metadata in records.items():
-                context.add_asset_metadata(metadata, asset_key=key, partition_key=day.isoformat())
+            for day, shown in records.items():
+                context.add_asset_metadata(shown, asset_key=key, partition_key=day.isoformat())
             yield dg.MaterializeResult(asset_key=key)
         if silent:
             context.log.warning("%s: not available: %s", key.to_user_string(), _spans(silent))
     if failures:
         raise dg.Failure(
             f"{len(failures)} of {len(asked)} days failed\n{_explained(failures)}",
-            metadata={"days": _spans(sorted(failures))},
+            metadata={"days": _spans(sorted(failures)), **metadata.traffic(outcome)},
             allow_retries=all(isinstance(error, TransientError) for error in failures.values()),
         )
 
@@ -200,6 +218,7 @@ def _explained(failures: Mapping[date, UsageError]) -> str:
 
 def warehouse_asset(usage: Sequence[dg.AssetKey], publish: Callable[[Place], Path]) -> dg.AssetsDefinition:
     """The warehouse below all usage. Every load publishes it too, so it is never older than the last load."""
+    lineage = metadata.lineage(usage)
 
     @dg.asset(
         key=WAREHOUSE,
@@ -209,8 +228,9 @@ def warehouse_asset(usage: Sequence[dg.AssetKey], publish: Callable[[Place], Pat
         owners=OWNERS,
         description=(
             "What analysts open: `warehouse.duckdb`, views over one snapshot of the tables. Every load publishes it; "
-            "materialising it publishes the tables as they are and counts the rows of every view."
+            "materialising it publishes the tables as they are and counts the rows of every table."
         ),
+        metadata={"dagster/column_schema": COLUMNS},
     )
     def warehouse(place: dg.ResourceParam[Place]) -> Result:
         import duckdb
@@ -222,6 +242,7 @@ def warehouse_asset(usage: Sequence[dg.AssetKey], publish: Callable[[Place], Pat
             metadata={
                 "path": dg.MetadataValue.path(path),
                 "dagster/row_count": rows[USAGE.name],
+                "dagster/column_lineage": lineage,
                 **{f"rows of {name}": number for name, number in rows.items()},
             }
         )

@@ -1,87 +1,142 @@
-"""Jobs and schedules, two an account: windows once a day with the days that may have changed, snapshots every hour.
+"""Jobs and schedules: of an account's windows once a day, of its snapshots every hour, and compaction at night.
 
 Windows and snapshots have different partitions, which one job cannot hold. Schedules are stopped until somebody
 switches them on in the UI.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, date, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from usage_pipeline import pipeline
 from usage_pipeline.contract.time import DAY, Days
-from usage_pipeline.contract.vendor import Account, Endpoint
+from usage_pipeline.contract.vendor import Account, Endpoint, History
+from usage_pipeline.orchestration.alerts import FIRST, LAST
 from usage_pipeline.orchestration.assets import WAREHOUSE
+from usage_pipeline.pipeline import Place
 
 # Vendors need a while after midnight until the day before is whole.
 DAILY = "15 3 * * *"
 HOURLY = "5 * * * *"
+# Before the daily loads, which add files again.
+NIGHTLY = "30 1 * * *"
 
-Assets = Sequence[dg.AssetsDefinition]
-Request = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason]
+AssetJob = UnresolvedAssetJobDefinition
+Job = dg.JobDefinition | AssetJob
+Requests = Iterator[dg.RunRequest | dg.SkipReason]
+Evaluation = Callable[[dg.ScheduleEvaluationContext], Requests]
+
+WHAT = {
+    History.WINDOW: "the days that its vendor may still change, of each endpoint its own, through yesterday",
+    History.SNAPSHOT: "what its vendor tells of today, which nobody can ask for tomorrow",
+}
 
 
-def restated(account: Account, endpoints: Iterable[Endpoint], today: date) -> Days | None:
-    """The days to ask for again: those that may still change, and those that settled since yesterday.
+def job_name(account: str, history: History) -> str:
+    """The name of the job, and of the start of its schedule's."""
+    often = {History.WINDOW: "daily", History.SNAPSHOT: "hourly"}
+    return f"{account}_{often[history]}".replace("-", "_")
 
-    Through yesterday, and None where the account starts later.
-    """
-    settles = max((endpoint.settles for endpoint in endpoints), default=timedelta(0))
-    days = -(-settles // DAY) + 1
-    first, last = max(today - timedelta(days=days), account.start_date), today - DAY
+
+def job(account: Account, history: History, assets: Sequence[dg.AssetsDefinition]) -> AssetJob:
+    """The job that loads an account's endpoints of one history, and counts the warehouse's rows afterwards."""
+    selection = dg.AssetSelection.assets(*assets, WAREHOUSE)
+    return dg.define_asset_job(
+        job_name(account.name, history), selection, description=f"{account.name}: {WHAT[history]}"
+    )
+
+
+def selected(account: str, slugs: Iterable[str]) -> list[dg.AssetKey]:
+    """What a run of these endpoints makes: raw answers, rows, and the warehouse."""
+    return [*(dg.AssetKey([what, account, slug]) for slug in slugs for what in ("raw", "usage")), WAREHOUSE]
+
+
+def ranged(days: Days) -> Mapping[str, str]:
+    """The tags that make one run of a range."""
+    return {FIRST: days.first.isoformat(), LAST: days.last.isoformat()}
+
+
+def reach(endpoint: Endpoint) -> int:
+    """How many days back to ask again: those that may still change, and the one that settled since yesterday."""
+    return -(-endpoint.settles // DAY) + 1
+
+
+def restated(account: Account, endpoint: Endpoint, today: date) -> Days | None:
+    """The days to ask for again, through yesterday; None where the account starts later."""
+    first, last = max(today - reach(endpoint) * DAY, account.start_date), today - DAY
     return Days(first, last) if first <= last else None
 
 
-def daily(account: Account, endpoints: Sequence[Endpoint], assets: Assets) -> dg.ScheduleDefinition:
-    """One run a day over the restated days of the window endpoints, as one range."""
+def daily(account: Account, endpoints: Sequence[Endpoint], job: AssetJob) -> dg.ScheduleDefinition:
+    """One run a day and range of restated days, over the window endpoints that share it."""
 
-    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        days = restated(account, endpoints, _day(context))
-        if days is None:
-            return dg.SkipReason(f"{account.name} starts on {account.start_date}")
-        return dg.RunRequest(
-            run_key=f"{account.name} {days}",
-            tags={
-                "dagster/asset_partition_range_start": days.first.isoformat(),
-                "dagster/asset_partition_range_end": days.last.isoformat(),
-            },
-        )
+    def requests(context: dg.ScheduleEvaluationContext) -> Requests:
+        ranges: dict[Days, list[str]] = {}
+        for endpoint in endpoints:
+            if days := restated(account, endpoint, _day(context)):
+                ranges.setdefault(days, []).append(endpoint.slug)
+        if not ranges:
+            yield dg.SkipReason(f"{account.name} starts on {account.start_date}")
+        for days, slugs in sorted(ranges.items()):
+            # The range ends on another day tomorrow: then it is another key.
+            yield dg.RunRequest(
+                f"{account.name} {days}", asset_selection=selected(account.name, slugs), tags=ranged(days)
+            )
 
-    return _schedule(account, "daily", DAILY, "The days that may have changed, through yesterday", assets, request)
+    ranges = ", ".join(f"{endpoint.slug} {reach(endpoint)}" for endpoint in endpoints)
+    what = f"{account.name}: asks for {WHAT[History.WINDOW]}. Days back: {ranges}"
+    return _schedule(f"{job.name}_schedule", DAILY, what, job, requests)
 
 
-def hourly(account: Account, assets: Assets) -> dg.ScheduleDefinition:
+def hourly(account: Account, job: AssetJob) -> dg.ScheduleDefinition:
     """One run an hour that captures today from the snapshot endpoints."""
 
-    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def requests(context: dg.ScheduleEvaluationContext) -> Requests:
         today = _day(context)
         if today < account.start_date:
-            return dg.SkipReason(f"{account.name} starts on {account.start_date}")
-        return dg.RunRequest(
-            run_key=f"{account.name} {context.scheduled_execution_time:%Y-%m-%dT%H:%M}", partition_key=today.isoformat()
-        )
+            yield dg.SkipReason(f"{account.name} starts on {account.start_date}")
+        else:
+            hour = f"{context.scheduled_execution_time.astimezone(UTC):%Y-%m-%dT%H:%M}"
+            yield dg.RunRequest(f"{account.name} {hour}", partition_key=today.isoformat())
 
-    return _schedule(account, "hourly", HOURLY, "What the vendor tells of today", assets, request)
+    what = f"{account.name}: captures {WHAT[History.SNAPSHOT]}"
+    return _schedule(f"{job.name}_schedule", HOURLY, what, job, requests)
+
+
+@dg.op(description="Gathers the small files of every month, publishes, and removes what was replaced a week ago.")
+def gather(context: dg.OpExecutionContext, place: dg.ResourceParam[Place]) -> None:
+    fewer, removed = pipeline.compact(place)
+    context.add_output_metadata({"files fewer": fewer, "files removed": removed})
+
+
+@dg.job(description="Keeps queries fast: every load writes files of its own, and many small ones are slow to read.")
+def compaction() -> None:
+    gather()
+
+
+def nightly() -> dg.ScheduleDefinition:
+    """One compaction a night, of all accounts."""
+
+    def requests(context: dg.ScheduleEvaluationContext) -> Requests:
+        yield dg.RunRequest(f"compaction {_day(context)}")
+
+    what = "Gathers the small files that loads leave, which makes queries fast; no vendor is asked"
+    return _schedule("compaction_schedule", NIGHTLY, what, compaction, requests)
 
 
 def _day(context: dg.ScheduleEvaluationContext) -> date:
     return context.scheduled_execution_time.astimezone(UTC).date()
 
 
-def _schedule(
-    account: Account, kind: str, cron: str, description: str, assets: Assets, request: Request
-) -> dg.ScheduleDefinition:
-    name = f"{account.name}_{kind}".replace("-", "_")
-    selection = dg.AssetSelection.assets(*assets, WAREHOUSE)
-    job = dg.define_asset_job(name, selection, description=f"{account.name}: {description}")
+def _schedule(name: str, cron: str, description: str, job: Job, requests: Evaluation) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        name=f"{name}_schedule",
+        name=name,
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",
-        execution_fn=request,
+        execution_fn=requests,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"{account.name}: {description}",
+        description=description,
     )

@@ -10,9 +10,35 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from usage_pipeline.stages import compact, declare, lake, land, layout, load, normalise, publish, raw, replay, views
+    from usage_pipeline.stages import (
+        compact,
+        declare,
+        lake,
+        land,
+        layout,
+        load,
+        normalise,
+        publish,
+        raw,
+        replay,
+        tally,
+        views,
+    )
 
-__all__ = ["compact", "declare", "lake", "land", "layout", "load", "normalise", "publish", "raw", "replay", "views"]
+__all__ = [
+    "compact",
+    "declare",
+    "lake",
+    "land",
+    "layout",
+    "load",
+    "normalise",
+    "publish",
+    "raw",
+    "replay",
+    "tally",
+    "views",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

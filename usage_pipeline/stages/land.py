@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from obstore.store import ObjectStore
 
@@ -31,32 +31,33 @@ class Landed:
 def land(
     endpoint: Endpoint,
     account: Account,
-    days: Days,
+    days: Iterable[date],
     *,
     ask: Callable[[Request], Answer],
     store: ObjectStore,
     clock: Clock,
     concurrency: int = 4,
 ) -> list[Landed]:
-    """Ask for every day of the range, in the fewest requests that the endpoint allows, some at once.
+    """Ask for all of the days, in the fewest pieces that the endpoint allows, some at once.
 
-    A piece of the range that fails does not keep the others from landing. A snapshot is asked for only where the
-    range holds the present day: what the vendor says now is never kept as another day's answer.
+    Days between them are asked for too where that saves a request. A piece that fails does not keep the others from
+    landing.
     """
     now = clock()
-    today = now.date()
-    if endpoint.history is History.SNAPSHOT:
-        pieces = [Days(today, today)] if today in days else []
-    elif days.first > today:
-        pieces = []
-    else:
-        pieces = list(Days(days.first, min(days.last, today)).split(endpoint.max_days))
+    pieces = Days.cover(askable(endpoint, days, now.date()), endpoint.max_days)
 
     def one(piece: Days) -> Landed:
         return _piece(endpoint, account, piece, ask=ask, store=store, now=now)
 
     with ThreadPoolExecutor(concurrency) as pool:
         return list(pool.map(one, pieces))
+
+
+def askable(endpoint: Endpoint, days: Iterable[date], today: date) -> list[date]:
+    """Those of the days that the vendor can speak of. What it says now is never kept as another day's snapshot."""
+    if endpoint.history is History.SNAPSHOT:
+        return [day for day in days if day == today]
+    return sorted(day for day in days if day <= today)
 
 
 def _piece(

@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from usage_pipeline.contract.arrow import INSTANT, schema
 from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, INVENTORY, RESTATEMENTS, USAGE, State, Table
-from usage_pipeline.contract.time import Days
+from usage_pipeline.contract.time import DAY, Days, midnight
 from usage_pipeline.contract.vendor import Account, Endpoint, History
 from usage_pipeline.stages.lake import Lake, on_conflict, upsert
 from usage_pipeline.stages.normalise import outlook
@@ -224,6 +224,33 @@ def counts(endpoint: Endpoint, rows: pa.Table) -> dict[date, int]:
     """Rows by the day whose load brought them."""
     days, numbers = np.unique(_days(endpoint, rows), return_counts=True)
     return dict(zip(days.tolist(), numbers.tolist(), strict=True))
+
+
+def through(endpoint: Endpoint, rows: pa.Table) -> dict[date, datetime]:
+    """Up to when the vendor's word reaches, by the day whose load brought the rows."""
+    seen = pa.table({"day": pa.array(_days(endpoint, rows)), "observed_at": rows["observed_at"]})
+    newest = seen.group_by("day").aggregate([("observed_at", "max")])
+    return dict(zip(newest["day"].to_pylist(), newest["observed_at_max"].to_pylist(), strict=True))
+
+
+def known_for_good(lake: Lake, endpoint: Endpoint, account: Account, days: Iterable[date]) -> set[date]:
+    """Those of the days of which nothing more is to be learned, by `coverage`."""
+    found = lake.find(COVERAGE)
+    if not found:
+        return set()
+    rows = found.to_pyarrow_dataset(file_pruning_predicate=[("vendor", "=", account.vendor)]).to_table(
+        columns=["usage_date", "state", "fetched_at"],
+        filter=(pc.field("account") == account.name)
+        & (pc.field("endpoint") == endpoint.slug)
+        & pc.field("usage_date").isin(list(days)),
+    )
+    return {
+        row["usage_date"]
+        for row in rows.to_pylist()
+        if row["state"] in {State.COMPLETE, State.NOT_AVAILABLE}
+        # A day on which nothing has happened yet may still fill.
+        or (row["state"] == State.EMPTY and row["fetched_at"] >= midnight(row["usage_date"]) + DAY + endpoint.settles)
+    }
 
 
 def _unsettled(endpoint: Endpoint, rows: pa.Table) -> set[date]:

@@ -25,7 +25,17 @@ from usage_pipeline.contract.answer import Answer, Landing, Request
 from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.contract.schema import Aggregation, Role, Temporality
 from usage_pipeline.contract.time import Clock, Days
-from usage_pipeline.contract.vendor import Account, Block, Endpoint, History, Metric, Normalised, Options, Vendor
+from usage_pipeline.contract.vendor import (
+    Account,
+    Agreement,
+    Block,
+    Endpoint,
+    History,
+    Metric,
+    Normalised,
+    Options,
+    Vendor,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -327,6 +337,7 @@ def _daily_endpoint(
     *,
     default: bool = True,
     permission: str = "role Tenant Member",
+    agreements: tuple[Agreement, ...] = (),
 ) -> Endpoint:
     dimensions, labels = _splits(by)
     return Endpoint(
@@ -343,6 +354,7 @@ def _daily_endpoint(
         permission=permission,
         dimensions=dimensions,
         labels=labels,
+        agreements=agreements,
     )
 
 
@@ -359,7 +371,18 @@ AVEVA = Vendor(
     base_url=US_WEST,
     endpoints=(
         _daily_endpoint("tenant_usage", "Tenant usage", tenant_requests, {}),
-        _daily_endpoint("namespace_usage", "Namespace usage", namespace_requests, BY_NAMESPACE),
+        _daily_endpoint(
+            "namespace_usage",
+            "Namespace usage",
+            namespace_requests,
+            BY_NAMESPACE,
+            # Without grouping the same events are told of the tenant. Streams are distinct, and do not add up.
+            agreements=tuple(
+                Agreement(metric.name, endpoint="tenant_usage", unless="namespaces")
+                for metric in DAILY.values()
+                if metric.aggregation is Aggregation.SUM
+            ),
+        ),
         _daily_endpoint(
             "tenant_community_usage",
             "Tenant usage by community",

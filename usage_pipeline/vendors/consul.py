@@ -24,7 +24,17 @@ from usage_pipeline.contract.answer import Answer, Landing, Request
 from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.contract.schema import Aggregation, Role, Temporality
 from usage_pipeline.contract.time import Clock, Days
-from usage_pipeline.contract.vendor import Account, Block, Endpoint, History, Metric, Normalised, Options, Vendor
+from usage_pipeline.contract.vendor import (
+    Account,
+    Agreement,
+    Block,
+    Endpoint,
+    History,
+    Metric,
+    Normalised,
+    Options,
+    Vendor,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -94,6 +104,13 @@ FIELDS: dict[str, tuple[Metric, tuple[str, ...]]] = {
     "PartitionNamespaceBillableServiceInstances": (BILLABLE, ("partition", "namespace")),
     "PartitionNamespaceConnectServiceInstances": (CONNECT, ("partition", "namespace", "kind")),
 }
+# Counts of the Enterprise edition are those of the datacenter again, by partition and namespace. Services are left out:
+# a name counts once in each namespace.
+AGREEMENTS = (
+    Agreement(INSTANCES.name, by=("datacenter",)),
+    Agreement(BILLABLE.name, by=("datacenter",)),
+    Agreement(CONNECT.name, by=("datacenter", "kind")),
+)
 LEVELS = tuple(dict.fromkeys(level for _metric, levels in FIELDS.values() for level in levels))
 # Nodes came with 1.16.1, and the fields by partition are the Enterprise edition's.
 ALWAYS = ("Services", "ServiceInstances", "BillableServiceInstances", "ConnectServiceInstances")
@@ -268,6 +285,9 @@ CONSUL = Vendor(
             requests=requests,
             normalise=normalise,
             dimensions=("datacenter", *LEVELS),
+            agreements=AGREEMENTS,
+            # Kinds are no data: a new one is news.
+            keyed={"Usage": 1, **{field: 2 for field, (_, levels) in FIELDS.items() if "namespace" in levels}},
             permission="operator:read, in every datacenter that is asked for",
         ),
     ),

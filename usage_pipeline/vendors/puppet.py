@@ -22,7 +22,17 @@ from usage_pipeline.contract.answer import Answer, Landing, Request
 from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.contract.schema import Aggregation, Role, Temporality
 from usage_pipeline.contract.time import Clock, Days
-from usage_pipeline.contract.vendor import Account, Block, Endpoint, History, Metric, Normalised, Options, Vendor
+from usage_pipeline.contract.vendor import (
+    Account,
+    Agreement,
+    Block,
+    Endpoint,
+    History,
+    Metric,
+    Normalised,
+    Options,
+    Vendor,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -154,6 +164,8 @@ PUPPET = Vendor(
             normalise=normalise,
             settles=timedelta(days=7),
             labels=tuple(LABELS),
+            # So in every example of the pages, none of which says that it must be.
+            agreements=(Agreement("nodes", ("nodes_with_agent", "nodes_without_agent")),),
             permission="not documented; a token of a user who may see the orchestrator",
         ),
     ),

@@ -755,6 +755,26 @@ def test_the_rate_counts_attempts_too(serve: Serve) -> None:
         assert time.monotonic() - began >= 0.9
 
 
+def test_the_pauses_after_429_are_counted_as_waits(serve: Serve) -> None:
+    application, _ = answering(
+        Response("slow", 429, {"Retry-After": "7"}), Response("busy", 503, {"Retry-After": "9"}), JSONResponse({})
+    )
+    pauses = Pauses()
+    with client(serve(application), sleep=pauses) as http:
+        http.ask(Request("/"))
+        assert http.retries == 2
+        assert http.waited == pauses[0] >= 7
+
+
+def test_the_waits_for_the_documented_rate_are_counted(serve: Serve) -> None:
+    """By a clock that goes on by a second whenever it is looked at."""
+    application, _ = answering(JSONResponse({}))
+    with client(serve(application), rate=(9, 1), timer=itertools.count().__next__) as http:
+        for _ in range(3):
+            http.ask(Request("/"))
+        assert http.waited == 3
+
+
 def test_secrets_of_the_vendor_s_are_blanked_before_an_answer_is_kept(serve: Serve) -> None:
     body = b'{"apiKey" : "sdk-\\"1", "key": "production", "inner": [{"mobileKey":"mob-2","apiKeys":"x"}]}'
     application = app(lambda _request: Response(body))

@@ -1,8 +1,9 @@
 """The assets in process, on a real Dagster instance, against servers on real sockets."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from usage_pipeline import orchestration, pipeline
+from usage_pipeline import orchestration, pipeline, warehouse
 from usage_pipeline.config import Configuration
 from usage_pipeline.contract.schema import COVERAGE
-from usage_pipeline.contract.time import Days
+from usage_pipeline.contract.schema import USAGE as USAGE_TABLE
+from usage_pipeline.contract.time import DAY, Days
 from usage_pipeline.contract.vendor import Account
 from usage_pipeline.orchestration import assets
+from usage_pipeline.orchestration import metadata as metadata_of
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests import contract_world
 from usage_pipeline_tests.conftest import NOW, TurnableClock
@@ -27,7 +30,13 @@ FIRST, MIDDLE, LAST = date(2026, 3, 10), date(2026, 3, 12), date(2026, 3, 14)
 RANGE = Days(FIRST, LAST)
 TODAY = NOW.date()
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+# Days that Puppet changes no more.
+SETTLED = Days(date(2026, 2, 1), date(2026, 2, 5))
 RAW, USAGE = dg.AssetKey(["raw", "puppet", "usage"]), dg.AssetKey(["usage", "puppet", "usage"])
+
+
+def text(days: Days) -> list[str]:
+    return [str(day) for day in days]
 
 
 class Puppet:
@@ -101,14 +110,16 @@ def run(
     instance: dg.DagsterInstance,
     days: Days = RANGE,
     only: Sequence[dg.AssetKey] | None = None,
+    mode: str | None = None,
 ) -> dg.ExecuteInProcessResult:
+    chosen = {"resources": {"launch": {"config": {"mode": mode}}}} if mode else {}
     defs = orchestration.build(Configuration((account,)), place)
     return dg.materialize(
         [one for one in defs.assets or () if isinstance(one, dg.AssetsDefinition)],
         selection=list(only or (key for key in keys(defs) if key != assets.WAREHOUSE)),
         instance=instance,
         resources=defs.resources,
-        run_config=QUIET,
+        run_config={**QUIET, **chosen},
         tags={
             "dagster/asset_partition_range_start": str(days.first),
             "dagster/asset_partition_range_end": str(days.last),
@@ -137,8 +148,16 @@ def coverage(home: Path) -> dict[date, tuple[str, str]]:
     return {row["usage_date"]: (row["state"], row["reason"]) for row in rows}
 
 
-def text(days: Days) -> list[str]:
-    return [str(day) for day in days]
+def observations(result: dg.ExecuteInProcessResult) -> list[Mapping[str, Any]]:
+    """What each step told of its traffic."""
+    return [event.asset_observation_data.asset_observation.metadata for event in result.get_asset_observation_events()]
+
+
+def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, Any]:
+    """What the asset's page opens with."""
+    [record] = instance.fetch_materializations(key, limit=1).records
+    assert record.asset_materialization is not None
+    return record.asset_materialization.metadata
 
 
 def test_a_range_is_one_request_and_every_day_is_materialised(
@@ -148,9 +167,7 @@ def test_a_range_is_one_request_and_every_day_is_materialised(
     assert result.success
     assert puppet.asked == [("2026-03-10", "2026-03-14")]
     assert there(instance, RAW) == there(instance, USAGE) == text(RANGE)
-    [newest] = instance.fetch_materializations(USAGE, limit=1).records
-    assert newest.asset_materialization is not None
-    metadata = newest.asset_materialization.metadata
+    metadata = newest(instance, USAGE)
     assert metadata["dagster/partition_row_count"].value == 3
     assert metadata["state"].value == "provisional"
     assert (place.home / "warehouse.duckdb").exists()
@@ -184,6 +201,8 @@ def test_a_failing_day_fails_alone(
     assert failure(result).startswith("1 of 5 days failed\n2026-03-12: ")
     assert said in failure(result)
     assert 1 + len([event for event in result.all_events if event.is_step_up_for_retry]) == attempts
+    # What came at the first attempt is not asked for again.
+    assert sorted(day for day, _ in puppet.asked if day != str(MIDDLE)) == good
     known = coverage(place.home)
     assert known[MIDDLE][0] == "failed"
     assert said in known[MIDDLE][1]
@@ -222,6 +241,146 @@ def test_a_replay_of_days_without_raw_answers_materialises_nothing(
     assert run(account, place, instance, Days(FIRST, MIDDLE), only=[RAW]).success
     assert run(account, place, instance, only=[USAGE]).success
     assert there(instance, USAGE) == text(Days(FIRST, MIDDLE))
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked"),
+    [
+        (None, text(SETTLED)),
+        ("pull", text(SETTLED)),
+        # The 3rd failed; the 5th was told while it could still change.
+        ("missing", ["2026-02-03", "2026-02-05"]),
+        ("replay", []),
+    ],
+)
+@pytest.mark.usefixtures("day_by_day")
+def test_whom_a_launch_asks(
+    account: Account,
+    place: pipeline.Place,
+    instance: dg.DagsterInstance,
+    puppet: Puppet,
+    clock: TurnableClock,
+    mode: str | None,
+    asked: list[str],
+) -> None:
+    puppet.odd["2026-02-03"] = lambda: JSONResponse({"msg": "no"}, 403)
+    run(account, place, instance, Days(SETTLED.first, SETTLED.last - DAY))
+    clock.now = datetime(2026, 2, 6, tzinfo=UTC)
+    run(account, place, instance, Days(SETTLED.last, SETTLED.last))
+    clock.now = NOW
+    puppet.odd.clear()
+    puppet.asked.clear()
+    with dg.DagsterInstance.ephemeral() as fresh:
+        result = run(account, place, fresh, SETTLED, mode=mode)
+        assert sorted(first for first, _ in puppet.asked) == asked
+        # The others are replayed, so that a backfill of them ends well; nothing was kept of the 3rd.
+        kept = [day for day in text(SETTLED) if mode != "replay" or day != "2026-02-03"]
+        assert there(fresh, RAW) == there(fresh, USAGE) == kept
+    assert result.success
+
+
+def test_missing_days_are_one_request_where_the_vendor_allows(
+    account: Account, place: pipeline.Place, instance: dg.DagsterInstance, puppet: Puppet
+) -> None:
+    run(account, place, instance, Days(date(2026, 2, 2), date(2026, 2, 4)))
+    puppet.asked.clear()
+    run(account, place, instance, SETTLED, mode="missing")
+    assert puppet.asked == [("2026-02-01", "2026-02-05")]
+
+
+def test_an_unknown_mode_is_refused(account: Account, place: pipeline.Place, instance: dg.DagsterInstance) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match="Mode got all"):
+        run(account, place, instance, mode="all")
+
+
+def test_waiting_for_a_rate_limit_is_counted(
+    account: Account, place: pipeline.Place, instance: dg.DagsterInstance, puppet: Puppet
+) -> None:
+    def busy() -> Response:
+        puppet.odd.clear()
+        return JSONResponse({"msg": "slow down"}, 429, {"Retry-After": "7"})
+
+    puppet.odd[str(FIRST)] = busy
+    result = run(account, place, instance)
+    metadata = newest(instance, RAW)
+    assert (metadata["requests of the run"].value, metadata["retries of the run"].value) == (1, 1)
+    # What the vendor asks for, and up to a second of jitter.
+    waited = metadata["seconds waited for rate limits"].value
+    assert 7 <= waited <= 8
+    [observed] = observations(result)
+    assert observed["requests of the run"].value == 1
+    assert observed["seconds waited for rate limits"].value == waited
+
+
+def test_a_run_that_fails_says_what_it_asked(
+    account: Account, place: pipeline.Place, instance: dg.DagsterInstance, puppet: Puppet
+) -> None:
+    puppet.odd[str(FIRST)] = lambda: JSONResponse({"msg": "no"}, 403)
+    result = run(account, place, instance)
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    data = event.step_failure_data.user_failure_data
+    assert data is not None
+    assert data.metadata["requests of the run"].value == 1
+    assert data.metadata["days"].value == "2026-03-10 to 2026-03-14"
+
+
+def test_metadata_shows_the_newest_day(account: Account, place: pipeline.Place, instance: dg.DagsterInstance) -> None:
+    run(account, place, instance)
+    raw, usage = newest(instance, RAW), newest(instance, USAGE)
+    folder = Path(raw["raw answers"].value)
+    assert [landing.name for landing in folder.iterdir()] == ["2026-03-10--2026-03-14"]
+    [receipt] = folder.rglob("receipt.json")
+    assert json.loads(receipt.read_text())["answers"][0]["bytes"] == raw["bytes of the run"].value
+    # Puppet does not say up to when it knows: when it answered.
+    assert usage["vendor's data through"].value == NOW.timestamp()
+    query = usage["rows in the warehouse"].md_str.removeprefix("```sql").removesuffix("```")
+    with warehouse.reading(place.home) as session:
+        assert len(warehouse.ask(session, query).rows) == 15
+    chart = usage["last 30 days"].md_str.splitlines()
+    # 25 days that nobody asked for, and five alike.
+    assert f"| nodes | Nodes | distinct | `{25 * '·'}█████` | 7 |" in chart
+    assert len(chart) == 2 + 3
+    sample = [record.data for record in usage["sample"].records]
+    assert [(row["metric"], row["value"], row["usage_date"]) for row in sample] == [
+        ("nodes", "7", "2026-03-14"),
+        ("nodes_with_agent", "5", "2026-03-14"),
+        ("nodes_without_agent", "2", "2026-03-14"),
+    ]
+
+
+def test_only_the_newest_day_carries_what_takes_room(
+    account: Account, place: pipeline.Place, instance: dg.DagsterInstance
+) -> None:
+    run(account, place, instance)
+    records = instance.fetch_materializations(USAGE, limit=5).records
+    found = [record.asset_materialization for record in records]
+    assert [one.partition for one in found if one and "sample" in one.metadata] == [str(LAST)]
+    assert all(one and "state" in one.metadata for one in found)
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [
+        ([0.0, 4.0, 7.0], "▁▅█"),
+        ([None, 0.0, 0.0], "·▁▁"),
+        ([None, None], "··"),
+        ([-3.0, 7.0], "▁█"),
+        ([-3.0], "▁"),
+        ([], ""),
+    ],
+)
+def test_sparklines(values: list[float | None], drawn: str) -> None:
+    assert metadata_of.sparkline(values) == drawn
+
+
+def test_columns_of_the_warehouse_come_from_every_endpoint(
+    account: Account, place: pipeline.Place, instance: dg.DagsterInstance
+) -> None:
+    run(account, place, instance)
+    run(account, place, instance, only=[assets.WAREHOUSE])
+    lineage = newest(instance, assets.WAREHOUSE)["dagster/column_lineage"].value
+    assert sorted(lineage.deps_by_column) == sorted(USAGE_TABLE.names)
+    assert lineage.deps_by_column["value"] == [dg.TableColumnDep(USAGE, "value")]
 
 
 @pytest.mark.parametrize("only", [None, [RAW]], ids=["pull", "raw alone"])

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -16,9 +16,8 @@ import yaml
 from usage_pipeline import config, orchestration, pipeline
 from usage_pipeline.config import SANDBOX_ACCOUNTS, Configuration
 from usage_pipeline.contract.schema import USAGE
-from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account, History
-from usage_pipeline.orchestration import assets, instance, schedules
+from usage_pipeline.orchestration import assets, instance
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests import contract_world
 from usage_pipeline_tests.conftest import TurnableClock
@@ -140,55 +139,6 @@ def test_partitions_start_with_the_earliest_account(accounts: tuple[Account, ...
 def test_names_with_hyphens_stay_apart(accounts: tuple[Account, ...], place: pipeline.Place) -> None:
     named = tuple(replace(accounts[0], name=name) for name in ("a", "a-", "a-b", "a--b", "7"))
     orchestration.build(Configuration(named), place).get_repository_def()
-
-
-def test_schedules_wait_to_be_switched_on(defs: dg.Definitions) -> None:
-    found = {one.name: one for one in defs.get_repository_def().schedule_defs}
-    assert "demo_puppet_daily_schedule" in found
-    assert "demo_consul_hourly_schedule" in found
-    assert {one.default_status for one in found.values()} == {dg.DefaultScheduleStatus.STOPPED}
-    assert {one.execution_timezone for one in found.values()} == {"UTC"}
-
-
-def evaluated(defs: dg.Definitions, name: str, now: datetime) -> dg.RunRequest | str | None:
-    repository = defs.get_repository_def()
-    context = dg.build_schedule_context(scheduled_execution_time=now, repository_def=repository)
-    data = repository.get_schedule_def(name).evaluate_tick(context)
-    return data.run_requests[0] if data.run_requests else data.skip_message
-
-
-def test_windows_are_asked_again_until_they_settled(defs: dg.Definitions) -> None:
-    request = evaluated(defs, "demo_puppet_daily_schedule", datetime(2026, 3, 18, 3, 15, tzinfo=UTC))
-    assert isinstance(request, dg.RunRequest)
-    assert request.tags["dagster/asset_partition_range_start"] == "2026-03-10"
-    assert request.tags["dagster/asset_partition_range_end"] == "2026-03-17"
-
-
-def test_snapshots_are_captured_today(defs: dg.Definitions) -> None:
-    request = evaluated(defs, "demo_consul_hourly_schedule", datetime(2026, 3, 18, 23, 5, tzinfo=UTC))
-    assert isinstance(request, dg.RunRequest)
-    assert request.partition_key == "2026-03-18"
-
-
-@pytest.mark.parametrize("name", ["demo_puppet_daily_schedule", "demo_consul_hourly_schedule"])
-def test_an_account_of_the_future_is_skipped(defs: dg.Definitions, name: str) -> None:
-    said = evaluated(defs, name, datetime(2025, 12, 31, 3, 15, tzinfo=UTC))
-    assert isinstance(said, str)
-    assert said.endswith("starts on 2026-01-01")
-
-
-@pytest.mark.parametrize(
-    ("settles", "expected"),
-    [
-        (timedelta(0), Days(date(2026, 3, 17), date(2026, 3, 17))),
-        (timedelta(hours=1), Days(date(2026, 3, 16), date(2026, 3, 17))),
-        (timedelta(days=2), Days(date(2026, 3, 15), date(2026, 3, 17))),
-        (timedelta(days=365), Days(date(2026, 1, 1), date(2026, 3, 17))),
-    ],
-)
-def test_restated_days(accounts: tuple[Account, ...], settles: timedelta, expected: Days) -> None:
-    endpoint = replace(VENDORS["puppet"].endpoint("usage"), settles=settles)
-    assert schedules.restated(accounts[0], [endpoint], date(2026, 3, 18)) == expected
 
 
 def test_settings_are_written_once(tmp_path: Path) -> None:

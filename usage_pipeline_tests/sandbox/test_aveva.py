@@ -364,7 +364,7 @@ def test_the_later_form_of_grouping_reads_the_same_rows(address: str, clock: Tur
 
 def test_windows_that_meet_share_no_day(address: str, clock: TurnableClock) -> None:
     """`end` is inclusive here, so each window's answer tells a day of the next one."""
-    spans = list(Days(date(2026, 2, 1), date(2026, 2, 28)).split(10))
+    spans = list(Days.cover(Days(date(2026, 2, 1), date(2026, 2, 28)), 10))
     apart = [landing(address, clock, "tenant_usage", span) for span in spans]
     assert b"2026-02-11" in apart[0].answers[0].body
     days = [row["usage_date"] for span in apart for row in rows(span) if row["metric"] == "egress_events"]

@@ -458,7 +458,7 @@ def test_long_ranges_are_cut_into_legal_ones(length: int) -> None:
     days = Days(date(2024, 1, 1), date(2024, 1, 1) + timedelta(days=length - 1))
     bounds = [
         tuple(int(value) for _name, value in request.params[:2])
-        for piece in days.split(endpoint.max_days)
+        for piece in Days.cover(days, endpoint.max_days)
         for request in endpoint.requests(account(), piece)
         if request.part == "incremental"
     ]

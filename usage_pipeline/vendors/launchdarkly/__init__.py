@@ -17,7 +17,7 @@ from usage_pipeline import kit
 from usage_pipeline.contract.answer import Answer
 from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.contract.time import Clock
-from usage_pipeline.contract.vendor import Account, Endpoint, History, Vendor
+from usage_pipeline.contract.vendor import Account, Agreement, Endpoint, History, Vendor
 from usage_pipeline.vendors.launchdarkly import asking, catalogue, inventory, ranking
 from usage_pipeline.vendors.launchdarkly.facts import DOCUMENTATION, PERMISSION, SERIES
 from usage_pipeline.vendors.launchdarkly.options import LaunchDarklyOptions, check
@@ -86,6 +86,7 @@ LAUNCHDARKLY = Vendor(
                 permission=PERMISSION,
                 dimensions=series.dimensions,
                 labels=series.labels,
+                agreements=(Agreement(series.slug),) if series.adds_up else (),
             )
             for series in SERIES
         ),

@@ -121,7 +121,8 @@ class Series:
     `asked` are the aggregation types that are asked for unless options say otherwise. `split` names the members of
     metadata that split every answer; `lone` the dimension of which nothing says under which name metadata tells it.
     With `kinds` the context kind splits too where metadata tells it, asked or not.
-    `named` are metrics and what they count, where the paths of an endpoint count different things.
+    `named` are metrics and what they count, where the paths of an endpoint count different things. `adds_up`: its parts
+    come to the total, whatever it is split by.
     """
 
     slug: str
@@ -141,6 +142,7 @@ class Series:
     lone: str = ""
     kinds: bool = False
     named: tuple[tuple[str, str], ...] = ()
+    adds_up: bool = False
 
     def metric(self, name: str, kind: str, role: Role = Role.CONSUMED) -> Metric:
         meaning = self.types[kind]
@@ -187,7 +189,8 @@ EVENTS = (("events_received", "Events received"), ("events_published", "Events p
 # fmt: off
 SERIES = (
     Series("service_connections", "service-connections", "Minutes", "Connection minutes of server-side SDKs",
-           PROJECTED, CONNECTION, asked=("incremental", "month_to_date"), fractions=True, projected=True, default=True),
+           PROJECTED, CONNECTION, asked=("incremental", "month_to_date"), fractions=True, projected=True, default=True,
+           adds_up=True),
     Series("total_mau", "total-mau", "Contexts", PRIMARY, ACTIVE, ALL, asked=BOTH, default=True),
     Series("clientside_mau", "clientside-mau", "Contexts", f"{PRIMARY} in client-side SDKs", ACTIVE, SIDE, asked=BOTH),
     Series("total_contexts", "total-contexts", "Contexts", KEYS, ACTIVE, ALL, asked=BOTH, kinds=True),

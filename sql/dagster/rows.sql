@@ -1,0 +1,4 @@
+SELECT *
+FROM "$view"
+WHERE account = '$account'
+ORDER BY usage_date DESC;
