@@ -200,6 +200,6 @@ def _reason(found: Sequence[Gap], ripe: Sequence[Gap], memory: Memory, busy: set
     if not ripe:
         first = min(found, key=lambda gap: due(gap, memory, now))
         when = f"{due(first, memory, now):%Y-%m-%d %H:%M} UTC"
-        return f"{len(found)} gaps were asked for lately; the next is {first.account}/{first.endpoint}, at {when}"
+        return f"gaps that were asked for lately: {len(found)}; the next is {first.account}/{first.endpoint}, at {when}"
     loading = ", ".join(sorted(busy & {gap.account for gap in ripe}))
     return f"gaps of accounts that are being loaded: {loading}" if loading else f"{MOST_RUNS} runs are under way"

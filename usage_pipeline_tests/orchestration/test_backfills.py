@@ -105,7 +105,7 @@ def test_a_year_of_windows_in_the_fewest_requests(
     assert sandbox.asked == {
         # One range, however long.
         "puppet": 1,
-        # 365 days in ranges of 100, for the tenant and for its namespaces; all billing cycles in one answer.
+        # 365 days in ranges of 92, for the tenant and for its namespaces; all billing cycles in one answer.
         "aveva": 4 + 4 + 1,
         # One range of 365 days: connections since the day before, by SDK, since the month began, and the names of
         # projects; users since the month began, and of the last 30 days.

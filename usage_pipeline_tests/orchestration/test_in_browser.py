@@ -1,7 +1,7 @@
 """`usage-pipeline dev` as a platform engineer meets it: Dagster's own pages, in Debian's Chromium.
 
-One walk, for each step needs the one before, and a server and a backfill take a minute: the graph of all vendors, then
-a backfill of five of Puppet's days.
+One walk, for each step needs the one before, and a server and a backfill take a minute: the graph of all vendors, a
+backfill of five of Puppet's days, and the check that tells on which of them the nodes do not add up.
 
 Where USAGE_PIPELINE_SCREENSHOTS names a folder, the pages are kept there as dagster-*.png, as the README shows them.
 """
@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from usage_pipeline import config
+from usage_pipeline.checking import KEYS_UNIQUE, PARTS_AGREE, VALUES_IN_RANGE
 from usage_pipeline.contract.time import DAY, Days
 from usage_pipeline.sandbox import server
 from usage_pipeline.sandbox.world import World
@@ -179,9 +180,25 @@ def the_warehouse_has_the_rows(home: Path) -> None:
     ]
 
 
+def a_failed_check_says_what_to_do(page: Page) -> None:
+    """One day's total is not the sum of its parts. What has to hold for every row holds."""
+    page.goto(f"/assets/usage/demo-puppet/usage?view=checks&checkDetail={PARTS_AGREE.name}")
+    expect(page.get_by_text(PARTS_AGREE.says)).to_be_visible()
+    expect(page.get_by_text(f"1 {PARTS_AGREE.faults}, {ODD}. Ask again: ")).to_contain_text(
+        f"usage-pipeline pull --account demo-puppet --endpoint usage --from {ODD} --to {ODD}"
+    )
+    expect(page.get_by_role("row", name=re.compile(f"^{ODD} nodes .*250 240 10"))).to_be_visible()
+    for check, came in ((PARTS_AGREE, "Failed"), (KEYS_UNIQUE, "Succeeded"), (VALUES_IN_RANGE, "Succeeded")):
+        # A name is there twice: the other one is only measured, for its width.
+        listed = page.locator("div").filter(has_text=re.compile(rf"^({check.name})+{came}$"))
+        expect(listed).not_to_have_count(0)
+    keep(page, "check")
+
+
 def test_an_engineer_backfills_from_the_page(page: Page, dagster: Dagster) -> None:
     the_graph_shows_every_vendor_above_the_warehouse(page)
     a_backfill_is_launched(page)
     the_backfill_succeeds(page)
     the_days_of_the_range_are_green(page)
     the_warehouse_has_the_rows(dagster.home)
+    a_failed_check_says_what_to_do(page)

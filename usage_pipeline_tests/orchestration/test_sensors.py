@@ -106,7 +106,10 @@ def test_a_gap_is_asked_for_and_closed(world: World) -> None:
     assert request.job_name == "demo_puppet_daily"
     assert span(request) == BEFORE
     assert list(request.asset_selection or ()) == [RAW, USAGE, dg.AssetKey("warehouse")]
-    assert world.look() == ([], "1 gaps were asked for lately; the next is demo-puppet/usage, at 2026-03-18 13:00 UTC")
+    assert world.look() == (
+        [],
+        "gaps that were asked for lately: 1; the next is demo-puppet/usage, at 2026-03-18 13:00 UTC",
+    )
 
     assert world.run(request).success
     assert sorted(world.instance.get_materialized_partitions(USAGE)) == [
