@@ -228,7 +228,8 @@ def warehouse_asset(usage: Sequence[dg.AssetKey], publish: Callable[[Place], Pat
         owners=OWNERS,
         description=(
             "What analysts open: `warehouse.duckdb`, views over one snapshot of the tables. Every load publishes it; "
-            "materialising it publishes the tables as they are and counts the rows of every table."
+            "materialising it publishes the tables as they are and counts the rows of every table. "
+            "A backfill in which days of usage stay missing leaves it out, though every load has published it."
         ),
         metadata={"dagster/column_schema": COLUMNS},
     )
