@@ -29,8 +29,6 @@ LATELY = timedelta(days=35)
 FIELD_DAYS = 14
 SAMPLE = 10
 
-FOLDER = "checks"
-
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -239,9 +237,8 @@ def warehouse_equal(place: Place) -> Finding:
 def _ask(session: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, object]) -> Any:
     """What a query of sql/checks answers. DuckDB refuses parameters that a query does not name."""
     from usage_pipeline import warehouse
-    from usage_pipeline.stages.publish import SQL
 
-    query = (SQL / FOLDER / f"{name}.sql").read_text()
+    query = warehouse.query(f"checks/{name}")
     named = set(re.findall(r"\$(\w+)", query.partition("\n")[2]))
     return warehouse.ask(session, query, {key: value for key, value in parameters.items() if key in named})
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import duckdb
@@ -122,11 +121,6 @@ def _one_line(error: Exception) -> str:
 def query(name: str) -> str:
     """The SQL of a file below sql/, such as `commands/status`."""
     return text(name)
-
-
-def dagster(name: str, **names: str) -> str:
-    """The SQL of what Dagster shows, with the names that it leaves open."""
-    return Template((SQL / "dagster" / f"{name}.sql").read_text()).safe_substitute(names)
 
 
 def questions(folder: str) -> Sequence[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import dagster as dg
@@ -98,9 +99,11 @@ def published(warehouse: Path, account: Account, slug: str, day: date) -> Metada
 
     asked = {"account": account.name, "endpoint": slug, "day": day}
     with reader.reading(warehouse.parent) as session:
-        trends = reader.ask(session, reader.dagster("trend"), asked).rows
-        sample = reader.ask(session, reader.dagster("sample"), asked)
-    query = reader.dagster("rows", view=pipeline.view_of(account, slug), account=account.name)
+        trends = reader.ask(session, reader.query("dagster/trend"), asked).rows
+        sample = reader.ask(session, reader.query("dagster/sample"), asked)
+    query = Template(reader.query("dagster/rows")).substitute(
+        view=pipeline.view_of(account, slug), account=account.name
+    )
     shown: dict[str, Any] = {"rows in the warehouse": dg.MetadataValue.md(f"```sql\n{query.strip()}\n```")}
     if trends:
         shown["last 30 days"] = dg.MetadataValue.md(chart(trends))

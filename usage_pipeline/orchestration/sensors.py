@@ -103,13 +103,12 @@ def healing(accounts: Sequence[Account], jobs: Sequence[AssetJob]) -> dg.SensorD
 def gaps(place: Place, accounts: Sequence[Account], now: datetime) -> list[Gap] | None:
     """What the accounts lack by the published warehouse and can ask for, in the order of days; None without one."""
     from usage_pipeline import warehouse
-    from usage_pipeline.stages.publish import SQL, WAREHOUSE
+    from usage_pipeline.stages.publish import WAREHOUSE
 
     if not (place.home / WAREHOUSE).exists():
         return None
-    query = (SQL / "healing" / "askable.sql").read_text()
     with warehouse.reading(place.home) as session:
-        rows = warehouse.ask(session, query, {"through": (now - LATE).date() - DAY}).rows
+        rows = warehouse.ask(session, warehouse.query("healing/askable"), {"through": (now - LATE).date() - DAY}).rows
     starts = {(account.name, slug): account.start_date for account in accounts for slug in account.endpoints}
     found: list[Gap] = []
     for (account, endpoint), of_one in groupby(rows, key=lambda row: (row[0], row[1])):
