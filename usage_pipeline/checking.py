@@ -225,12 +225,12 @@ def warehouse_equal(place: Place) -> Finding:
     published = datetime.fromtimestamp((place.home / WAREHOUSE).stat().st_mtime, UTC)
     if faults and committed and committed > published:
         said = (
-            f"{len(faults)} {check.faults}: the table was committed to at {committed:%Y-%m-%d %H:%M:%S} UTC, after the "
-            "warehouse was published. A load that is under way publishes when it ends; where none is, materialise "
+            f"{check.faults}: {len(faults)}. The table was committed to at {committed:%Y-%m-%d %H:%M:%S} UTC, after "
+            "the warehouse was published. A load that is under way publishes when it ends; where none is, materialise "
             "`warehouse`"
         )
         return Finding(check, len(faults), columns, faults[:SAMPLE], said, looked_at, warns=True)
-    said = f"{len(faults)} {check.faults}. {check.remedy}." if faults else ""
+    said = f"{check.faults}: {len(faults)}. {check.remedy}." if faults else ""
     return Finding(check, len(faults), columns, faults[:SAMPLE], said, looked_at)
 
 
@@ -251,7 +251,7 @@ def _finding(
     days = [row[columns.index("usage_date")] for row in faults]
     span = {"first": min(days), "last": max(days)}
     remedy = check.remedy.format(account=account.name, endpoint=endpoint.slug, **span)
-    said = f"{len(faults)} {check.faults}, {Days(span['first'], span['last'])}. {remedy}."
+    said = f"{check.faults}: {len(faults)}, {Days(span['first'], span['last'])}. {remedy}."
     return Finding(check, len(faults), columns, faults[:SAMPLE], said, warns=check.warns)
 
 
@@ -290,6 +290,6 @@ def _coverage(place: Place, account: Account, endpoint: Endpoint) -> Finding:
     if not missed:
         return Finding(COVERAGE, looked_at={"due": due})
     [one] = missed
-    said = f"{one.days} {COVERAGE.faults}, {one.span}. {COVERAGE.remedy.format(advice=one.remedy)}."
+    said = f"{COVERAGE.faults}: {one.days}, {one.span}. {COVERAGE.remedy.format(advice=one.remedy)}."
     rows = [(one.span.first, one.span.last, one.days, one.state, one.reason)]
     return Finding(COVERAGE, one.days, ("first", "last", "days", "state", "reason"), rows, said, {"due": due})

@@ -35,9 +35,12 @@ PARTITION, FIRST, LAST = (
 )
 
 
-def sensors(accounts: Sequence[Account], assets: Iterable[dg.AssetsDefinition]) -> list[dg.SensorDefinition]:
-    """Both sensors. `assets` are those whose steps have names for people."""
-    names = {definition.node_def.name: _source(min(definition.keys)) for definition in assets}
+def sensors(
+    accounts: Sequence[Account], assets: Iterable[dg.AssetsDefinition], checks: Iterable[dg.AssetChecksDefinition] = ()
+) -> list[dg.SensorDefinition]:
+    """Both sensors. `assets` and `checks` are those whose steps have names for people."""
+    names = {step.node_def.name: _source(min(step.keys)) for step in assets}
+    names |= {step.node_def.name: f"checks of {_source(min(step.check_keys).asset_key)}" for step in checks}
     return [run_failures(accounts, names), missed_coverage(accounts)]
 
 

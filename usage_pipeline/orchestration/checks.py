@@ -22,6 +22,9 @@ from usage_pipeline.pipeline import Place
 # A quarter of an hour after the deadline by which days have to be known, unless it was set otherwise.
 DAILY = "15 9 * * *"
 
+# Columns of a sample that the page has room for; more push the text beside them out of sight.
+MOST_COLUMNS = 6
+
 Find = Callable[[Place, date | None], Iterator[Finding]]
 
 
@@ -84,8 +87,10 @@ def _result(asset: dg.AssetKey, finding: Finding) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {name: _plain(value) for name, value in finding.looked_at.items()}
     metadata["faults"] = finding.faults
     if finding.sample:
-        rows = [dict(zip(finding.columns, map(_plain, row), strict=True)) for row in finding.sample]
-        metadata["sample"] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows], _columns(finding))
+        names = finding.columns[:MOST_COLUMNS]
+        rows = [dict(zip(names, map(_plain, row), strict=False)) for row in finding.sample]
+        columns = dg.TableSchema([dg.TableColumn(name) for name in names])
+        metadata["sample"] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows], columns)
     return dg.AssetCheckResult(
         passed=finding.passed,
         asset_key=asset,
@@ -94,10 +99,6 @@ def _result(asset: dg.AssetKey, finding: Finding) -> dg.AssetCheckResult:
         description=finding.said or None,
         metadata=metadata,
     )
-
-
-def _columns(finding: Finding) -> dg.TableSchema:
-    return dg.TableSchema([dg.TableColumn(name) for name in finding.columns])
 
 
 def _plain(value: Any) -> str | int | bool:

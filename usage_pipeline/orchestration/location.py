@@ -68,7 +68,10 @@ def build(
         assets=[*assets, warehouse_asset(sorted(usage), now), report],
         asset_checks=checked,
         schedules=[*timetable, daily_report(report), *([checks.daily(checked)] if checked else [])],
-        sensors=[*alerts.sensors(configuration.accounts, assets), sensors.healing(configuration.accounts, loads)],
+        sensors=[
+            *alerts.sensors(configuration.accounts, assets, checked),
+            sensors.healing(configuration.accounts, loads),
+        ],
         resources={"place": place, "launch": Launch()},
         executor=dg.in_process_executor,
     )

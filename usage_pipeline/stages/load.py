@@ -227,10 +227,14 @@ def counts(endpoint: Endpoint, rows: pa.Table) -> dict[date, int]:
 
 
 def through(endpoint: Endpoint, rows: pa.Table) -> dict[date, datetime]:
-    """Up to when the vendor's word reaches, by the day whose load brought the rows."""
-    seen = pa.table({"day": pa.array(_days(endpoint, rows)), "observed_at": rows["observed_at"]})
-    newest = seen.group_by("day").aggregate([("observed_at", "max")])
-    return dict(zip(newest["day"].to_pylist(), newest["observed_at_max"].to_pylist(), strict=True))
+    """Up to when the usage that the vendor told reaches, by the day whose load brought the rows."""
+    consumed = rows.filter(pc.field("role") == "consumed")
+    # The rest of a period that is not over is not told yet.
+    end, observed = consumed["period_end"], consumed["observed_at"]
+    reach = pc.if_else(pc.less(end, observed), end, observed)
+    seen = pa.table({"day": pa.array(_days(endpoint, consumed)), "through": reach})
+    newest = seen.group_by("day").aggregate([("through", "max")])
+    return dict(zip(newest["day"].to_pylist(), newest["through_max"].to_pylist(), strict=True))
 
 
 def known_for_good(lake: Lake, endpoint: Endpoint, account: Account, days: Iterable[date]) -> set[date]:

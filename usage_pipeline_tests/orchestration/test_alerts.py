@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from deltalake import write_deltalake
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -18,10 +19,12 @@ from starlette.routing import Route
 from usage_pipeline import alerting, orchestration
 from usage_pipeline.config import Configuration
 from usage_pipeline.contract.errors import ConfigurationError
+from usage_pipeline.contract.schema import USAGE
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account
 from usage_pipeline.orchestration import alerts, assets
 from usage_pipeline.pipeline import Place
+from usage_pipeline.stages.lake import Lake
 from usage_pipeline_tests.conftest import TurnableClock
 from usage_pipeline_tests.receivers import PATH, Hook
 
@@ -170,6 +173,18 @@ def test_a_failed_run_is_told_of_once(world: World, puppet: Puppet, hook: Hook) 
     assert line.endswith(f" https://dagster.acme.test/runs/{failed.run_id}")
     assert TOKEN not in text
     assert world.look() == "no run failed"
+
+
+def test_a_check_that_ends_a_run_is_told_with_its_asset(world: World, hook: Hook) -> None:
+    world.look()
+    world.run()
+    table = Lake(world.place.root).open(USAGE)
+    write_deltalake(table, table.to_pyarrow_table(), mode="append")
+    assert not world.run(Days(WEEK.last, WEEK.last)).success
+    world.look()
+    [text] = hook.texts
+    assert "\n- checks of puppet/usage, 2026-03-14: " in text
+    assert "keys_unique" in text
 
 
 def test_the_same_reason_is_told_once_a_day(world: World, puppet: Puppet, hook: Hook) -> None:

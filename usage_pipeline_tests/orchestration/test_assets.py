@@ -331,8 +331,8 @@ def test_metadata_shows_the_newest_day(account: Account, place: pipeline.Place, 
     assert [landing.name for landing in folder.iterdir()] == ["2026-03-10--2026-03-14"]
     [receipt] = folder.rglob("receipt.json")
     assert json.loads(receipt.read_text())["answers"][0]["bytes"] == raw["bytes of the run"].value
-    # Puppet does not say up to when it knows: when it answered.
-    assert usage["vendor's data through"].value == NOW.timestamp()
+    # To the end of the newest day, whenever Puppet was asked.
+    assert usage["vendor's data through"].value == datetime(2026, 3, 15, tzinfo=UTC).timestamp()
     query = usage["rows in the warehouse"].md_str.removeprefix("```sql").removesuffix("```")
     with warehouse.reading(place.home) as session:
         assert len(warehouse.ask(session, query).rows) == 15
