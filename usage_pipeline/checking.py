@@ -69,7 +69,7 @@ PULL = REPLAY.replace("replay", "pull")
 KEYS_UNIQUE = Check(
     "keys_unique",
     "No two rows have one key: a row that stands twice counts twice.",
-    "keys with several rows",
+    "Keys with several rows",
     "No load writes a key twice, so something else wrote to the table. Find out what, then make the days anew from the "
     f"raw answers, asking no vendor: {REPLAY}",
     blocking=True,
@@ -77,7 +77,7 @@ KEYS_UNIQUE = Check(
 VALUES_IN_RANGE = Check(
     "values_in_range",
     "No value is negative, periods end after they start, and every row stands on the day and in the month it is of.",
-    "rows that cannot be",
+    "Rows that cannot be",
     "response_id names the raw answer. Where it says the same, ask the vendor; where it does not, make the days anew "
     f"from the raw answers, asking no vendor: {REPLAY}",
     blocking=True,
@@ -85,7 +85,7 @@ VALUES_IN_RANGE = Check(
 PARTS_AGREE = Check(
     "parts_agree_with_totals",
     "Parts add up to the total where the vendor's documentation says or shows that they do.",
-    "totals that are not the sum of their parts",
+    "Totals that are not the sum of their parts",
     f"Ask again: {PULL}. Where they differ still, the total is what is billed: do not report the parts as all there "
     "is, and ask the vendor what is missing",
     warns=True,
@@ -93,7 +93,7 @@ PARTS_AGREE = Check(
 TOTALS_DO_NOT_FALL = Check(
     "running_totals_do_not_fall",
     "Totals, peaks and distinct counts of a period so far do not fall within it.",
-    "readings below the one before",
+    "Readings below the one before",
     "The vendor took something back: usage_daily shows the day as `restated`, and the view restatements tells from "
     "what to what. Compare with the vendor's own page, and ask the vendor where it was not announced",
     warns=True,
@@ -101,7 +101,7 @@ TOTALS_DO_NOT_FALL = Check(
 NO_SUDDEN_JUMPS = Check(
     "no_sudden_jumps",
     "No day is more than three times, or less than a third of, the median of the same weekday in the weeks before.",
-    "days far from the same weekdays before",
+    "Days far from the same weekdays before",
     "See whether anything changed on the day: a rollout, a new datacenter, an option of the account, a field's meaning "
     f"at the vendor. Where nothing did, ask again: {PULL}",
     warns=True,
@@ -109,7 +109,7 @@ NO_SUDDEN_JUMPS = Check(
 VENDOR_FIELDS = Check(
     "vendor_fields",
     f"The newest answers have the fields that those of the last {FIELD_DAYS} days with answers have.",
-    "fields that appeared or vanished",
+    "Fields that appeared or vanished",
     "Read the vendor's release notes. A new field may be a new number to load; one that is gone may leave a metric "
     "without rows, or change what another one means. The warning goes by itself after some days",
     warns=True,
@@ -117,13 +117,13 @@ VENDOR_FIELDS = Check(
 COVERAGE = Check(
     "coverage_by_deadline",
     "By the deadline every UTC day that is due is known, and known for good once the vendor's numbers settled.",
-    "days that are due and not known",
+    "Days that are due and not known",
     "See the state and the reason below, then: {advice}",
 )
 EQUAL_TO_TABLE = Check(
     "equal_to_table",
     "By vendor and month the warehouse has as many rows as the table, and their values have the same sum.",
-    "vendor-months that differ",
+    "Vendor-months that differ",
     "Publish anew: materialise `warehouse`. Where they differ still, do not use the warehouse, and run "
     "`usage-pipeline compact`; the raw answers are all there is to make the table anew from: usage-pipeline replay",
     blocking=True,

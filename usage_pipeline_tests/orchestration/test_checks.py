@@ -103,7 +103,7 @@ def test_a_key_that_stands_twice_is_found(tmp_path: Path, clock: TurnableClock) 
     finding = findings["keys_unique"]
     assert told(finding, "usage_date", "metric", "rows") == [("2026-01-10", "nodes", "2")]
     assert [(row[-2], row[-1]) for row in finding.sample] == [(Decimal(7), Decimal(9))]
-    assert finding.said.startswith("keys with several rows: 1, 2026-01-10. ")
+    assert finding.said.startswith("Keys with several rows: 1, 2026-01-10. ")
     command = "usage-pipeline replay --account acme --endpoint usage --from 2026-01-10 --to 2026-01-10"
     assert command in finding.said
     assert finding.check.blocking
@@ -405,7 +405,7 @@ def test_a_warning_says_what_to_do_and_fails_no_run(world: World, puppet: Puppet
     made = evaluated(result)["parts_agree_with_totals"]
     assert not made.passed
     assert made.severity is dg.AssetCheckSeverity.WARN
-    said = "totals that are not the sum of their parts: 8, 2026-03-10 to 2026-03-17. Ask again: usage-pipeline pull"
+    said = "Totals that are not the sum of their parts: 8, 2026-03-10 to 2026-03-17. Ask again: usage-pipeline pull"
     assert (made.description or "").startswith(said)
     sample = made.metadata["sample"]
     assert isinstance(sample, dg.TableMetadataValue)

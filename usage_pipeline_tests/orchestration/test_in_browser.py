@@ -163,6 +163,8 @@ def the_days_of_the_range_are_green(page: Page) -> None:
         expect(page.locator(LISTED)).to_have_count(5)
         days = [listed.get_attribute("data-tooltip") for listed in page.locator(GREEN).all()]
         assert sorted(map(str, days)) == [str(day) for day in DAYS]
+    # The chart: five of the last 30 days.
+    expect(page.get_by_text(re.compile("·█████")).first).to_be_visible()
     keep(page, "partitions")
 
 
@@ -184,7 +186,7 @@ def a_failed_check_says_what_to_do(page: Page) -> None:
     """One day's total is not the sum of its parts. What has to hold for every row holds."""
     page.goto(f"/assets/usage/demo-puppet/usage?view=checks&checkDetail={PARTS_AGREE.name}")
     expect(page.get_by_text(PARTS_AGREE.says)).to_be_visible()
-    expect(page.get_by_text(f"1 {PARTS_AGREE.faults}, {ODD}. Ask again: ")).to_contain_text(
+    expect(page.get_by_text(f"{PARTS_AGREE.faults}: 1, {ODD}. Ask again: ")).to_contain_text(
         f"usage-pipeline pull --account demo-puppet --endpoint usage --from {ODD} --to {ODD}"
     )
     expect(page.get_by_role("row", name=re.compile(f"^{ODD} nodes .*250 240 10"))).to_be_visible()
