@@ -5,13 +5,21 @@ BIN := .venv/bin
 PYTHON312 := $(shell for python in python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.12.*/bin/python3.12; do \
     "$$python" -c pass 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: demo test lint format lock others
+.PHONY: demo test long lint format lock others audit mutation
 
 demo: .venv/installed
 	$(BIN)/usage-pipeline demo
 
 test: .venv/installed
 	$(BIN)/pytest -n 2
+
+# The same tests with many more examples, crashes and bytes: some hours.
+long: .venv/installed
+	USAGE_PIPELINE_LONG=1 $(BIN)/pytest -n 2 usage_pipeline_tests/reliability usage_pipeline_tests/security
+
+# Breaks the code in one place at a time: do the tests notice? Options in ARGUMENTS, such as --sample 40.
+mutation: .venv/installed
+	$(BIN)/python -m usage_pipeline_tests.reliability.mutation $(ARGUMENTS)
 
 lint: .venv/installed
 	$(BIN)/ruff check
@@ -31,6 +39,8 @@ lock:
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-duckdb1.lock
 	echo 'duckdb>=2,<2.1' | uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-duckdb2.lock
+	echo 'pip-audit>=2.10,<3' | uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-audit.lock
 	uv pip compile requirements-focus.in --no-config --universal --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-focus.lock
 
@@ -40,6 +50,15 @@ others: .venv-duckdb1/installed .venv-duckdb2/installed $(if $(PYTHON312),.venv-
 .venv-duckdb%/installed: requirements-duckdb%.lock
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+# Known weaknesses of what requirements.lock holds; where their database cannot be asked, that is what it says.
+audit: .venv-audit/installed
+	.venv-audit/bin/python .ci/audit
+
+.venv-audit/installed: requirements-audit.lock
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 .venv-focus/installed: requirements-focus.lock

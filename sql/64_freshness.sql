@@ -37,7 +37,7 @@ LEFT JOIN gaps USING (vendor, account, endpoint);
 COMMENT ON COLUMN freshness.complete_up_to IS 'Last UTC day before the first that is provisional, failed or not asked; NULL where there is none';
 COMMENT ON COLUMN freshness.last_usage_date IS 'Newest UTC day that is known, provisionally or for good';
 COMMENT ON COLUMN freshness.last_fetched_at IS 'When the newest answer was received';
-COMMENT ON COLUMN freshness.last_attempted_at IS 'When the endpoint was last asked or replayed';
+COMMENT ON COLUMN freshness.last_attempted_at IS 'When the endpoint was last asked';
 COMMENT ON COLUMN freshness.last_state IS 'State of the newest UTC day that coverage speaks of';
 COMMENT ON COLUMN freshness.last_reason IS 'Reason of that state, where there is one';
 COMMENT ON COLUMN freshness.days_behind IS 'UTC days from complete_up_to to yesterday';

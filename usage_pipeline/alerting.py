@@ -6,7 +6,7 @@ sent again. No text holds a secret, or markup that a chat would obey.
 
 from __future__ import annotations
 
-import ipaddress
+import logging
 import re
 import smtplib
 import ssl
@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from usage_pipeline import pipeline
+from usage_pipeline.config import loopback
 from usage_pipeline.contract.errors import ConfigurationError, UsageError
 from usage_pipeline.contract.time import DAY, Days
 from usage_pipeline.contract.vendor import Account, History
@@ -267,7 +268,7 @@ class Webhook:
         from usage_pipeline.kit.http import asked_wait, retriable
 
         try:
-            with httpx.Client(verify=ssl.create_default_context(), timeout=TIMEOUT) as client:
+            with _unlogged("httpx"), httpx.Client(verify=ssl.create_default_context(), timeout=TIMEOUT) as client:
                 answer = client.post(self.url, json={"text": text}, headers={"User-Agent": "usage-pipeline"})
         except httpx.InvalidURL:
             raise DeliveryError(f"{WEBHOOK_VARIABLE} is no address that can be posted to") from None
@@ -279,6 +280,21 @@ class Webhook:
         if retriable(answer.status_code):
             raise _AgainError(told, asked_wait(answer.headers, {}, now) or 0)
         raise DeliveryError(f"{told.rstrip()}. Check {WEBHOOK_VARIABLE}")
+
+
+@contextmanager
+def _unlogged(library: str) -> Iterator[None]:
+    """Without the library's own log, which tells addresses in full: that of a webhook is a secret."""
+    logger = logging.getLogger(library)
+
+    def nothing(_record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,14 +425,6 @@ def mailbox(url: str, password: str) -> Mailbox:
     if parts.scheme == "smtps":
         return Mailbox(host, port or 465, "smtps", sender, to, user, password)
     return Mailbox(host, port or 587, "plain" if loopback(host) else "starttls", sender, to, user, password)
-
-
-def loopback(host: str) -> bool:
-    """Whether what is sent there stays on this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def deliver(place: Place, accounts: Iterable[Account], text: str) -> str:

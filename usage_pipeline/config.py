@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from usage_pipeline import document
 from usage_pipeline.contract.errors import ConfigurationError
 from usage_pipeline.contract.vendor import Account, Entitlement, Vendor
-from usage_pipeline.document import MistakeError, Problem, said
+from usage_pipeline.document import MistakeError, Problem, Where, said
 from usage_pipeline.vendors.registry import VENDORS
 
 ACCOUNTS_VARIABLE = "USAGE_PIPELINE_ACCOUNTS"
@@ -52,6 +53,9 @@ class Entry(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9-]+$", description="Unique name of the account: a-z, 0-9 and -")
     vendor: str = Field(description="Which vendor's API to read")
     base_url: str | None = Field(None, description="Address of the API; the vendor's public one where there is one")
+    insecure_http: bool = Field(
+        False, description="Whether the credentials may travel unencrypted, to an address with http:// beyond loopback"
+    )
     start_date: date = Field(description="First UTC day of interest")
     credentials: dict[str, str] = Field(default_factory=dict, description="Names of secrets, each as ${VARIABLE}")
     endpoints: list[str] | None = Field(None, description="Endpoints to read; the vendor's default set when left out")
@@ -128,13 +132,15 @@ def _account(entry: Any, taken: Collection[str]) -> Account:
     account = Account(
         name=written.name,
         vendor=vendor.slug,
-        base_url=_base_url(written.base_url, vendor),
+        base_url=_base_url(written, vendor),
         start_date=written.start_date,
         credentials=_credentials(written.credentials, vendor),
         endpoints=_endpoints(written.endpoints, vendor),
         options=options,
         entitlements=_entitlements(written, vendor),
     )
+    for name, agent in account.options.get("agents", {}).items():
+        _encrypted(agent, ("options", "agents", name), written)
     if vendor.check:
         try:
             vendor.check(account)
@@ -143,8 +149,8 @@ def _account(entry: Any, taken: Collection[str]) -> Account:
     return account
 
 
-def _base_url(written: str | None, vendor: Vendor) -> str:
-    url = written or vendor.base_url
+def _base_url(written: Entry, vendor: Vendor) -> str:
+    url = written.base_url or vendor.base_url
     if not url:
         raise MistakeError(("base_url",), f"is missing: {vendor.title} has no public address")
     parts = urlsplit(url)
@@ -154,7 +160,27 @@ def _base_url(written: str | None, vendor: Vendor) -> str:
         raise MistakeError(
             ("base_url",), "holds more than scheme, host, port and path; secrets belong under credentials"
         )
+    _encrypted(url, ("base_url",), written)
     return url.rstrip("/")
+
+
+def _encrypted(url: str, where: Where, written: Entry) -> None:
+    """Refuse an address to which the credentials would travel for everybody on the way to read."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not loopback(parts.hostname or "") and not written.insecure_http:
+        raise MistakeError(
+            where,
+            f"'{url}' is not encrypted, and would carry the credentials readable; begin it with https://, "
+            "or set insecure_http: true on the account",
+        )
+
+
+def loopback(host: str) -> bool:
+    """Whether what is sent there stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _credentials(written: Mapping[str, str], vendor: Vendor) -> dict[str, str]:

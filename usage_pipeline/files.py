@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from usage_pipeline.contract.errors import ConfigurationError, UsageError
+
+# What systems say when a file cannot be written, and what helps; every library wraps it in an error of its own.
+REMEDIES = {
+    os.strerror(errno.ENOSPC): "free some space",
+    os.strerror(errno.EDQUOT): "free some space, or have the quota raised",
+    os.strerror(errno.EROFS): "make it writable",
+    os.strerror(errno.EACCES): "give the user that runs this the right to write there, or run it as the owner",
+}
+
+DAY = 86_400
+# What `tempfile` puts behind a name.
+SUFFIX = re.compile(r"[a-z0-9_]{8}")
+
+
+@contextmanager
+def explained(where: object) -> Iterator[None]:
+    """Turns whatever a full disk or a folder without the right to write makes libraries raise into one clear line.
+
+    Nothing is half done then: what was not finished is not seen, and the next run does it again.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        for said, remedy in REMEDIES.items():
+            if said in str(error):
+                raise ConfigurationError(
+                    f"{where} cannot be written to ({said}): {remedy}, or set USAGE_PIPELINE_HOME to another folder, "
+                    "then run this again"
+                ) from error
+        raise
+
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A file to write to, which takes the place of `file` when all went well. Raises OSError where it cannot."""
-    with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as made:
+    """A file to write to, which takes the place of `file` when all went well. Raises OSError where it cannot.
+
+    What killed processes left half written of it goes, when it is a day older than the new one.
+    """
+    prefix = f".{file.name}."
+    with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=prefix, delete=False) as made:
         new = Path(made.name)
     try:
+        for left in [one for one in new.parent.iterdir() if one.name.startswith(prefix)]:
+            if SUFFIX.fullmatch(left.name.removeprefix(prefix)) and _written(new) - _written(left) > DAY:
+                left.unlink(missing_ok=True)
         yield new
         # Temporary files are for their owner alone; this one is for everybody to read.
         new.chmod(0o644)
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)
+
+
+def _written(file: Path) -> float:
+    """When a file was written last, in seconds; never, where another process has just removed it."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from usage_pipeline import config, kit, prices, stages
+from usage_pipeline import config, files, kit, prices, stages
 from usage_pipeline.contract.errors import ConfigurationError, NotAvailableError, UsageError
 from usage_pipeline.contract.schema import ACCOUNTS, ENTITLEMENTS, PRICES, State, Table
 from usage_pipeline.contract.time import DAY, Clock, Days
@@ -21,18 +22,25 @@ from usage_pipeline.vendors.registry import VENDORS
 if TYPE_CHECKING:
     from usage_pipeline.stages.land import Landed
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 NOT_CAPTURED = "not captured on the day, and the vendor tells only the present"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where things are kept and what the outside is: the only way to the clock, the environment and the disk."""
+    """Where things are kept and what the outside is: the only way to the clock, the environment and the disk.
+
+    `limits` bound the requests to vendors; None for the usual ones.
+    """
 
     home: Path
     root: str
     clock: Clock
     sleep: Callable[[float], None]
     environment: Mapping[str, str]
+    limits: kit.http.Limits | None = None
 
 
 def place(environment: Mapping[str, str], clock: Clock, sleep: Callable[[float], None]) -> Place:
@@ -43,9 +51,10 @@ def place(environment: Mapping[str, str], clock: Clock, sleep: Callable[[float],
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of asking a vendor for `days`. `waited` are the seconds that rate limits cost."""
+    """What came of asking a vendor for `days`, when `at`. `waited` are the seconds that rate limits cost."""
 
     days: Sequence[date]
+    at: datetime
     pieces: Sequence[Landed] = ()
     retries: int = 0
     waited: float = 0.0
@@ -99,6 +108,18 @@ class Outcome:
         self.failures |= _failures(asked.failed)
 
 
+def on_disk(function: Callable[Concatenate[Place, P], R]) -> Callable[Concatenate[Place, P], R]:
+    """For what writes to the disk: says in one line what is wrong with it."""
+
+    @wraps(function)
+    def explained(place: Place, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with files.explained(place.root):
+            return function(place, *args, **kwargs)
+
+    return explained
+
+
+@on_disk
 def upgrade(place: Place) -> None:
     """Bring a lake of an older program up to date. Raises ConfigurationError where this one must not write to it."""
     stages.layout.agree(place.root)
@@ -115,26 +136,29 @@ def ask(place: Place, account: Account, slug: str, days: Iterable[date]) -> Aske
     """
     vendor = VENDORS[account.vendor]
     endpoint = vendor.endpoint(slug)
-    wanted = stages.land.askable(endpoint, days, place.clock().date())
+    # One present for all that follows: the day may end, and the month with it, while the vendor is asked.
+    now = place.clock()
+    wanted = stages.land.askable(endpoint, days, now.date())
     if not wanted:
-        return Asked(())
+        return Asked((), now)
     try:
         upgrade(place)
-        with _client(place, account, slug) as client:
+        with files.explained(place.root), _client(place, account, slug) as client:
             landed = stages.land.land(
                 endpoint,
                 account,
                 wanted,
                 ask=client.ask,
                 store=stages.raw.store(place.root),
-                clock=place.clock,
+                clock=lambda: now,
                 concurrency=vendor.concurrency,
             )
-            return Asked(wanted, landed, client.retries, client.waited)
+            return Asked(wanted, now, landed, client.retries, client.waited)
     except UsageError as error:
-        return Asked(wanted, [stages.land.Landed(span, 0, 0, error) for span in Days.runs(wanted)])
+        return Asked(wanted, now, [stages.land.Landed(span, 0, 0, error) for span in Days.runs(wanted)])
 
 
+@on_disk
 def capture(place: Place, account: Account, slug: str, days: Days, only: Iterable[date] | None = None) -> Outcome:
     """Ask for the days, or for `only` some of them, and keep the answers; the table stays as it is."""
     asked = ask(place, account, slug, days if only is None else only)
@@ -168,6 +192,7 @@ def _client(place: Place, account: Account, slug: str) -> kit.http.Client:
         rate=vendor.rate,
         ca_bundle=account.options.get("ca_bundle"),
         concurrency=vendor.concurrency,
+        limits=place.limits,
         redacts=vendor.redacts,
         origins=tuple(account.options.get("agents", {}).values()),
         unavailable=vendor.unavailable,
@@ -178,9 +203,8 @@ def _client(place: Place, account: Account, slug: str) -> kit.http.Client:
 def pull(place: Place, account: Account, slug: str, days: Days, only: Iterable[date] | None = None) -> Outcome:
     """Ask for the days, or for `only` some of them, and load all. What failed is in the outcome, and in `coverage`."""
     asked = ask(place, account, slug, days if only is None else only)
-    today = place.clock().date()
-    begun = tuple(day for day in days if day <= today and day not in asked.failed)
-    outcome = load(place, account, slug, only=begun, failed=asked.failed)
+    begun = tuple(day for day in days if day <= asked.at.date() and day not in asked.failed)
+    outcome = load(place, account, slug, only=begun, failed=asked.failed, now=asked.at)
     outcome.add(asked)
     return outcome
 
@@ -212,6 +236,7 @@ def _failures(failed: Mapping[date, UsageError]) -> dict[date, UsageError]:
     return {day: error for day, error in failed.items() if not isinstance(error, NotAvailableError)}
 
 
+@on_disk
 def load(
     place: Place,
     account: Account,
@@ -219,47 +244,57 @@ def load(
     *,
     only: tuple[date, ...],
     failed: Mapping[date, UsageError],
+    now: datetime,
 ) -> Outcome:
-    """Load `only` these days from the raw answers, and write down what is known of them and of the `failed` ones."""
+    """Load `only` these days from the raw answers, and write down what is known of them and of the `failed` ones.
+
+    `now` is when they were asked for, or when their raw answers are read again.
+    """
     upgrade(place)
     endpoint = endpoint_of(account, slug)
     lake = stages.lake.Lake(place.root)
     store = stages.raw.store(place.root)
     outcome = Outcome(account.name, slug)
     outcome.failures |= _failures(failed)
-    now = place.clock()
-    for span in Days.runs(sorted(only)):
-        told = stages.replay.tell(store, endpoint, account, span)
-        stages.load.usage(lake, endpoint, account, told)
-        stages.load.companions(lake, endpoint, account, told)
-        gone = [day for day in span if day not in told.fetched and day not in told.refused]
-        unavailable = dict.fromkeys(gone, NOT_CAPTURED) if endpoint.history is History.SNAPSHOT else {}
-        states = stages.load.coverage(lake, endpoint, account, told=told, failed={}, unavailable=unavailable, now=now)
-        outcome.states |= states
-        outcome.failures |= told.refused
-        outcome.failures |= {
-            day: UsageError("; ".join(f"{part}: {why}" for part, why in parts.items()))
-            for day, parts in told.missing.items()
-            if parts
-        }
-        outcome.rows |= stages.load.counts(endpoint, told.rows)
-        outcome.kept |= set(told.fetched)
-        outcome.through |= stages.load.through(endpoint, told.rows)
-        outcome.notes |= told.notes
-    if failed:
-        nothing = stages.replay.Told(stages.normalise.SCHEMA.empty_table())
-        outcome.states |= stages.load.coverage(
-            lake,
-            endpoint,
-            account,
-            told=nothing,
-            failed={day: str(error) for day, error in outcome.failures.items() if day in failed},
-            unavailable={day: str(error) for day, error in failed.items() if isinstance(error, NotAvailableError)},
-            now=now,
-        )
+    # From the answers to the last table: a slower load must not put older answers in the place of a newer one's.
+    lock = place.home / ".locks" / f"{account.vendor}.{account.name}.{slug}"
+    with stages.lake.alone(lock, f"loading {account.name} {slug}"):
+        for span in Days.runs(sorted(only)):
+            told = stages.replay.tell(store, endpoint, account, span)
+            stages.load.usage(lake, endpoint, account, told)
+            stages.load.companions(lake, endpoint, account, told)
+            # Today is not gone yet: it may still be captured.
+            gone = [day for day in span if day < now.date() and day not in told.fetched and day not in told.refused]
+            unavailable = dict.fromkeys(gone, NOT_CAPTURED) if endpoint.history is History.SNAPSHOT else {}
+            states = stages.load.coverage(
+                lake, endpoint, account, told=told, failed={}, unavailable=unavailable, now=now
+            )
+            outcome.states |= states
+            outcome.failures |= told.refused
+            outcome.failures |= {
+                day: UsageError("; ".join(f"{part}: {why}" for part, why in parts.items()))
+                for day, parts in told.missing.items()
+                if parts
+            }
+            outcome.rows |= stages.load.counts(endpoint, told.rows)
+            outcome.kept |= set(told.fetched)
+            outcome.through |= stages.load.through(endpoint, told.rows)
+            outcome.notes |= told.notes
+        if failed:
+            nothing = stages.replay.Told(stages.normalise.SCHEMA.empty_table())
+            outcome.states |= stages.load.coverage(
+                lake,
+                endpoint,
+                account,
+                told=nothing,
+                failed={day: str(error) for day, error in outcome.failures.items() if day in failed},
+                unavailable={day: str(error) for day, error in failed.items() if isinstance(error, NotAvailableError)},
+                now=now,
+            )
     return outcome
 
 
+@on_disk
 def publish(place: Place, configuration: config.Configuration | None = None) -> Path:
     """Make the warehouse show the tables as they are now, and what is configured; without one, as it was."""
     upgrade(place)
@@ -296,10 +331,11 @@ def declared(configuration: config.Configuration) -> dict[Table, list[dict[str, 
     return {ACCOUNTS: accounts, ENTITLEMENTS: entitlements}
 
 
+@on_disk
 def compact(place: Place) -> tuple[int, int]:
     """Gather small files, publish, and remove what was replaced long ago; the files fewer, and the files removed."""
     upgrade(place)
     lake = stages.lake.Lake(place.root)
     gathered = stages.compact.compact(lake, place.clock().date())
     publish(place)
-    return gathered, stages.compact.clean(lake)
+    return gathered, stages.compact.clean(lake, place.clock())

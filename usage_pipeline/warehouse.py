@@ -1,4 +1,4 @@
-"""The warehouse as a reader sees it: opened read-only, answers exact to the last digit."""
+"""The warehouse as a reader sees it: opened read-only, closed to everything else, answers exact to the last digit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import duckdb
@@ -16,10 +17,19 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
+from rich.text import Text
 
 from usage_pipeline.contract.errors import ConfigurationError, UsageError
 from usage_pipeline.stages.publish import WAREHOUSE
-from usage_pipeline.stages.views import SQL, text
+from usage_pipeline.stages.views import SQL, quoted, text
+
+# PIVOT creates a type of its own before it selects; what else is created ends with the session.
+READING = {duckdb.StatementType.SELECT, duckdb.StatementType.CREATE}
+
+# What a spreadsheet takes for the beginning of a formula, and the mark that says it is none.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
+           "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
+TEXT_MARK = "'"
 
 # Decimals as numbers with all their digits: a float would round them.
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
@@ -45,11 +55,8 @@ class Result:
         return list(zip(*columns, strict=True))
 
     def csv(self) -> str:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(
-            [self.names, *([_text(cell) for cell in row] for row in self.rows)]
-        )
-        return text.getvalue()
+        """Lines with commas; a text that a spreadsheet would run has an apostrophe before it (decision 0012)."""
+        return "".join(map(_line, [tuple(self.names), *self.rows]))
 
     def json(self) -> str:
         """An array with an object a row, one a line."""
@@ -67,9 +74,9 @@ class Result:
             right = (
                 pa.types.is_integer(field.type) or pa.types.is_decimal(field.type) or pa.types.is_floating(field.type)
             )
-            shown.add_column(field.name, justify="right" if right else "left", overflow="fold")
+            shown.add_column(plain(field.name), justify="right" if right else "left", overflow="fold")
         for row in self.rows:
-            shown.add_row(*map(_for_people, row))
+            shown.add_row(*(plain(_for_people(cell)) for cell in row))
         return shown
 
 
@@ -77,6 +84,25 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else _encode(value).decode().strip('"')
+
+
+def _line(row: Sequence[Any]) -> str:
+    text = io.StringIO()
+    # Only what the writer's own end of line holds is quoted, and some readers end a line at a carriage return.
+    csv.writer(text, lineterminator="\r\n").writerow(map(_cell, row))
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _cell(value: Any) -> str:
+    """A text that a spreadsheet would run, or one that has the mark already, gets the mark; numbers are numbers."""
+    text = _text(value)
+    told = not isinstance(value, int | float | Decimal) and text.startswith((TEXT_MARK, *FORMULA))
+    return TEXT_MARK + text if told else text
+
+
+def plain(text: str) -> Text:
+    """A text from outside as it is: no markup, and no sequence that a terminal would obey."""
+    return Text("".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text))
 
 
 def _for_people(value: Any) -> str:
@@ -95,18 +121,26 @@ def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise ConfigurationError(
             f"there is no warehouse at {file} yet: load something first, with `usage-pipeline pull`"
         )
+    # A session of its own, which opens the file: what is locked here is locked for nobody else in this process.
+    session = duckdb.connect()
     try:
-        session = duckdb.connect(str(file), read_only=True)
+        session.execute(Template(query("session/open")).substitute(file=quoted(str(file))))
+        session.execute(query("session/close"))
     except duckdb.Error as error:
+        session.close()
         raise QueryError(_one_line(error)) from None
     with session:
-        session.execute("SET TimeZone = 'UTC'")
         yield session
 
 
 def ask(session: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | None = None) -> Result:
-    """What a query answers. Raises QueryError with DuckDB's words."""
+    """What a query answers. Raises QueryError with DuckDB's words, or where it does more than ask."""
     try:
+        # COPY and its like would write to the very files that may be read.
+        if not {statement.type for statement in session.extract_statements(query)} <= READING:
+            raise QueryError(
+                "the warehouse is read-only: ask with SELECT, FROM, WITH, VALUES, PIVOT, DESCRIBE, SUMMARIZE or SHOW"
+            )
         answer = session.sql(query, params=parameters)
         return Result(answer.to_arrow_table() if answer is not None else pa.table({}))
     except duckdb.Error as error:

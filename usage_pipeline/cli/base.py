@@ -187,7 +187,9 @@ def progress(chosen: Sequence[tuple[Account, str]], what: str) -> Iterator[tuple
 def complain(problem: str) -> bool:
     """Say what went wrong, a line each, on stderr; False, for what did not go well."""
     for line in problem.splitlines():
-        click.echo(f"Error: {line}", err=True)
+        # What a vendor answered may hold sequences that a terminal obeys.
+        shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+        click.echo(f"Error: {shown}", err=True)
     return False
 
 

@@ -116,12 +116,23 @@ def _together(
 
 @main.command()
 @click.option("--port", default=8750, show_default=True, help="Port on loopback.")
+@click.option(
+    "--fault",
+    "told",
+    multiple=True,
+    metavar="KIND",
+    help="What goes wrong, such as '503', or '429-date path=/puppet at=2 times=3'; may repeat. '?' tells the kinds.",
+)
 @click.pass_obj
-def sandbox(outside: Outside, port: int) -> None:
+def sandbox(outside: Outside, port: int, told: tuple[str, ...]) -> None:
     """Serve the five vendors' APIs on loopback, with invented data, until Ctrl-C."""
-    from usage_pipeline.sandbox import server
+    from usage_pipeline.sandbox import faults, server
 
-    with server.serving(outside.clock, port) as address:
+    try:
+        wrong = faults.Faults(map(faults.read, told))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--fault") from None
+    with server.serving(outside.clock, port, wrong) as address:
         click.echo(
             f"The sandbox is at {address}. Its accounts are in usage_pipeline/sandbox/accounts.yaml; for them, set"
         )

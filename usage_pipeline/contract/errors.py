@@ -41,16 +41,23 @@ class RequestError(UsageError):
 class PayloadError(UsageError):
     """The answer is not what the vendor documents.
 
-    `path` is the place in the answer, as a JSONPath such as `$.items[3].total_nodes`.
+    `path` is the place in the answer, as a JSONPath such as `$.items[3].total_nodes`. Both repeat what the vendor sent,
+    and nobody reads a megabyte of it: in the text, long ones are cut.
     """
 
     def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+        super().__init__(f"{_cut(path, 300)}: {_cut(problem, 1200)}")
         self.path = path
 
 
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+
 class TransientError(UsageError):
-    """The vendor could not answer now: asking again later may help."""
+    """The vendor could not answer now: asking again later may help. `wait` are the seconds that it asks for, if any."""
+
+    wait: float | None = None
 
 
 class NotAvailableError(UsageError):

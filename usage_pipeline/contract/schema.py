@@ -138,7 +138,7 @@ COVERAGE = Table(
         Column("state", Type.STRING, "complete, provisional, empty, failed or not_available"),
         Column("rows", Type.INTEGER, "Rows of `usage` that report on this day"),
         Column("fetched_at", Type.TIMESTAMP, "When the answer behind the rows was received", nullable=True),
-        Column("attempted_at", Type.TIMESTAMP, "When the day was last asked for or replayed"),
+        Column("attempted_at", Type.TIMESTAMP, "When the day was last asked for"),
         Column("reason", Type.STRING, "Why the day, or the last attempt at it, is not what was hoped for"),
     ),
     key=("vendor", "account", "endpoint", "usage_date"),

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Generator
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import httpx
 
 from usage_pipeline.contract.errors import CredentialsError, RequestError, TransientError
 from usage_pipeline.contract.time import Clock
-from usage_pipeline.kit.http import retriable
+from usage_pipeline.kit.http import asked_wait, retriable
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -78,19 +79,35 @@ class ClientCredentials(httpx.Auth):
             return self._token
 
     def _grant(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, tuple[str, timedelta]]:
-        """A new token and its life, asked for with the time limits of the request that needs it."""
-        limits = {"timeout": request.extensions.get("timeout", {})}
+        """A new token and its life, asked for within the bounds of the request that needs it."""
         headers = {"Accept": "application/json", "User-Agent": request.headers.get("User-Agent", "")}
-        found = yield httpx.Request("GET", self._discovery, headers=headers, extensions=limits)
-        endpoint = self._trusted(_body(found).get("token_endpoint"), found)
-        granted = yield httpx.Request("POST", endpoint, data=self._form, headers=headers, extensions=limits)
-        body = _body(granted)
+        found = yield httpx.Request("GET", self._discovery, headers=headers, extensions=request.extensions)
+        endpoint = self._trusted(self._body(found).get("token_endpoint"), found)
+        granted = yield httpx.Request("POST", endpoint, data=self._form, headers=headers, extensions=request.extensions)
+        body = self._body(granted)
         token = body.get("access_token")
         if granted.is_success and isinstance(token, str) and _fits_header(token):
             return token, _life(body)
         told = ", ".join(str(body[key]) for key in ("error", "error_description") if body.get(key))
-        said = told.replace(self._form["client_secret"], "***")[:300] or "no reason given"
+        for secret in (self._form["client_secret"], self._form["client_id"]):
+            # Some repeat the form as it was sent.
+            for form in (secret, quote(secret, safe=""), quote_plus(secret)):
+                told = told.replace(form, "***") if form else told
+        said = told[:300] or "no reason given"
         raise CredentialsError(f"{granted.url} gave no access_token: status {granted.status_code}, {said}")
+
+    def _body(self, response: httpx.Response) -> dict[str, Any]:
+        """An answer's JSON object; empty where it is something else."""
+        response.read()
+        if retriable(response.status_code):
+            busy = TransientError(f"{response.url} answered {response.status_code}")
+            busy.wait = asked_wait(response.headers, {}, self._clock())
+            raise busy
+        try:
+            body = response.json()
+        except (ValueError, RecursionError):
+            return {}
+        return body if isinstance(body, dict) else {}
 
     def _trusted(self, told: Any, found: httpx.Response) -> httpx.URL:
         """Where the secret may be sent: over https, or within this machine where discovery was there too."""
@@ -110,18 +127,6 @@ class ClientCredentials(httpx.Auth):
 
 def _fits_header(value: str) -> bool:
     return value != "" and value.isascii() and value.isprintable() and value == value.strip()
-
-
-def _body(response: httpx.Response) -> dict[str, Any]:
-    """An answer's JSON object; empty where it is something else."""
-    response.read()
-    if retriable(response.status_code):
-        raise TransientError(f"{response.url} answered {response.status_code}")
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
 
 
 def _life(body: dict[str, Any]) -> timedelta:

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 
 from usage_pipeline import kit
 from usage_pipeline.contract.answer import Answer
+from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.kit.payload import Json
 
 ANY = "*"
@@ -20,8 +21,11 @@ def of(answer: Answer, keyed: Mapping[str, int]) -> tuple[frozenset[str], frozen
     """
     there: set[str] = set()
     empty: set[str] = set()
-    body = _xml([kit.payload.xml(answer)]) if answer.is_xml else kit.payload.json(answer)
-    _walk([body], "$", 0, keyed, there, empty)
+    try:
+        body = _xml([kit.payload.xml(answer)]) if answer.is_xml else kit.payload.json(answer)
+        _walk([body], "$", 0, keyed, there, empty)
+    except RecursionError:
+        raise PayloadError("$", "nested too deeply") from None
     return frozenset(there), frozenset(empty)
 
 

@@ -5,21 +5,24 @@ Retried are timeouts, connection errors, 408, 429 and 5xx, and nothing else (`re
 
 from __future__ import annotations
 
+import base64
+import logging
 import math
 import random
 import re
+import socket
 import ssl
 import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from queue import Empty, LifoQueue
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from pyrate_limiter import Duration, Limiter, Rate
@@ -41,14 +44,26 @@ KEPT_HEADERS = {"content-type", "date", "retry-after", "operation-id", "x-reques
 SHORTEST_SECRET = 6
 LONGEST_REASON = 500
 KEPT_PREFIXES = ("x-consul-", "x-ratelimit-", "x-organization-rate-limit-")
+OPENED = ("connect_tcp.complete", "start_tls.complete")
+
+Trace = Callable[[str, Mapping[str, Any]], None]
+"""What httpcore tells of an event in a connection, by its name."""
+
+
+def _without_headers(record: logging.LogRecord) -> bool:
+    return "response_headers.complete" not in record.getMessage()
+
+
+# At debug level it tells all headers of answers, in which vendors set cookies and repeat credentials.
+logging.getLogger("httpcore.http11").addFilter(_without_headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on one request, in seconds and bytes.
 
-    `wait` caps the sum of the pauses between its attempts, `whole` the time that one body takes to arrive and the time
-    after which no further attempt is made. `size` is that of the unpacked body.
+    `wait` caps the sum of the pauses between its attempts, `whole` the time that one attempt takes, or one body to
+    arrive, and the time after which no further attempt is made. `size` is that of the unpacked body.
     """
 
     connect: float = 10
@@ -154,7 +169,8 @@ class Client:
     `explain` reads the vendor's error answers. Errors carry the last answer, where there was one, as `answer`.
     `unavailable` says which error answers, but for those that are retried, mean that there is nothing to be had.
     `origins` are further addresses that the user trusts with the credential; requests name them in full. Texts under
-    the names in `redacts` are blanked in every answer. `permission` is what the credential must be allowed to do.
+    the names in `redacts`, and the credential itself, are blanked in every answer. `permission` is what the credential
+    must be allowed to do.
 
     `retries` and `waited` count attempts after the first, and the seconds, summed over threads, that rate limits cost:
     the vendor's documented one, kept here, and the pauses after a 429.
@@ -207,6 +223,7 @@ class Client:
             )
             for _ in range(concurrency)
         ]
+        self._sockets: dict[httpx.Client, socket.socket] = {}
         self._free: LifoQueue[httpx.Client] = LifoQueue()
         for line in self._lines:
             self._free.put(line)
@@ -276,10 +293,10 @@ class Client:
         there = request.path if "://" in request.path else f"{self._base_url}{request.path}"
         host = request.path if "://" in request.path else self._base_url
         try:
-            with self._line() as line:
-                answer, location, secrets = self._send(line, request)
+            with self._line() as line, self._in_time(line, there) as trace:
+                answer, location, secrets = self._send(line, request, trace)
         except TransientError as error:
-            raise _RetriableError(str(error)) from error
+            raise _RetriableError(str(error), wait=error.wait) from error
         except (httpx.LocalProtocolError, UnicodeError):
             # What httpx says of it quotes the header.
             raise ConfigurationError(
@@ -338,10 +355,46 @@ class Client:
         finally:
             self._free.put(line)
 
-    def _send(self, line: httpx.Client, request: Request) -> tuple[Answer, str | None, set[str]]:
+    @contextmanager
+    def _in_time(self, line: httpx.Client, there: str) -> Iterator[Trace]:
+        """Cuts the line's connection where an attempt takes longer than `whole`. Yields what has to trace its requests.
+
+        All other timeouts begin anew with every byte, so that headers that drip, or interim answers, would never end.
+        """
+        over = threading.Event()
+
+        def trace(event: str, told: Mapping[str, Any]) -> None:
+            if event.endswith(OPENED):
+                self._sockets[line] = told["return_value"].get_extra_info("socket")
+                if over.is_set():
+                    cut()
+
+        def cut() -> None:
+            over.set()
+            # Not closed: that would not wake the thread that reads. Below TLS, which is not to be spoken from here.
+            with suppress(OSError, KeyError):
+                socket.socket.shutdown(self._sockets[line], socket.SHUT_RDWR)
+
+        bound = threading.Timer(self._limits.whole, cut)
+        bound.daemon = True
+        bound.start()
+        try:
+            yield trace
+        except httpx.TransportError as error:
+            if over.is_set():
+                raise TransientError(f"{there} took longer than {self._limits.whole:g} s") from error
+            raise
+        finally:
+            bound.cancel()
+
+    def _send(self, line: httpx.Client, request: Request, trace: Trace) -> tuple[Answer, str | None, set[str]]:
         """One attempt, redirects on the same origin followed: the answer, where else it points, what auth added."""
         sent = line.build_request(
-            "GET", request.path, params=list(request.params) or None, headers=dict(request.headers)
+            "GET",
+            request.path,
+            params=list(request.params) or None,
+            headers=dict(request.headers),
+            extensions={"trace": trace},
         )
         if _origin(sent.url) not in self._origins:
             raise RequestError(f"{sent.url} is not at {self._base_url}: the credential stays here")
@@ -363,6 +416,8 @@ class Client:
         body = response.content
         if self._secret_texts:
             body = self._secret_texts.sub(rb'\1"***"', body)
+        for told in _forms(secrets):
+            body = body.replace(told.encode(), b"***")
         return Answer(request, url, response.status_code, headers, body, self._clock()), location, secrets
 
     def _bound(self, response: httpx.Response) -> None:
@@ -403,11 +458,20 @@ def _untrusted(error: BaseException | None) -> bool:
 
 def _without(secrets: set[str], text: str) -> str:
     """The text without credentials, which some vendors repeat in what they answer."""
-    for secret in secrets:
-        for told in (secret, secret.rpartition(" ")[2]):
-            if len(told) >= SHORTEST_SECRET:
-                text = text.replace(told, "***")
+    for told in _forms(secrets):
+        text = text.replace(told, "***")
     return text
+
+
+def _forms(secrets: set[str]) -> list[str]:
+    """What of the values of authentication headers somebody may repeat, the longest first."""
+    forms = set()
+    for secret in secrets:
+        scheme, _, value = secret.rpartition(" ")
+        forms |= {secret, value}
+        if scheme == "Basic":
+            forms.add(base64.b64decode(value).decode(errors="replace").partition(":")[2])
+    return sorted((form for form in forms if len(form) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _address(base_url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as standard
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,14 +23,36 @@ PLAIN = {str, bool, type(None)}
 
 # Fractions are taken from the text, so that no digit is lost in a double.
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def json(answer: Answer) -> Json:
-    """The body as JSON: integers as int, fractions as Decimal."""
+    """The body as JSON: integers as int, fractions as Decimal. A key that an object tells twice is refused."""
     try:
-        return _DECODER.decode(answer.body)
+        value = _DECODER.decode(answer.body)
+        if _may_repeat(answer.body, value):
+            standard.loads(answer.body, object_pairs_hook=_refuse_repeated, parse_int=str, parse_float=str)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
         raise PayloadError("$", f"not JSON ({error}); it begins {answer.body[:80]!r}") from None
+    return value
+
+
+def _may_repeat(body: bytes, value: Json) -> bool:
+    """Whether an object may tell a key twice, of which the decoder keeps the last: written back, fewer texts are there.
+
+    Each text has its two quotes, and those within it that are escaped, written `\\"` in both. Only `\\u0022` would add
+    some. Decoding pairs would cost several times as much (docs/decisions/0011-no-key-twice.md).
+    """
+    escaped = b"\\" in body and rb"\u0022" in body  # the first is found, or not, several times as fast
+    return escaped or body.count(b'"') != _ENCODER.encode(value).count(b'"')
+
+
+def _refuse_repeated(pairs: list[tuple[str, Json]]) -> None:
+    seen: set[str] = set()
+    for key, _value in pairs:
+        if key in seen:
+            raise PayloadError("$", f"an object tells {key[:60]!r} twice, and which of the two holds nobody knows")
+        seen.add(key)
 
 
 def xml(answer: Answer) -> Element:
@@ -87,14 +110,16 @@ def member(value: Json, key: str, path: str = "$") -> Json:
 
 
 def _numbers(value: Json, path: str) -> Iterator[str]:
-    if is_number(value):
-        yield path
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _numbers(inner, f"{path}.{key}")
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _numbers(inner, f"{path}[{index}]")
+    """Where numbers stand, in order. Without recursion: what could just be decoded may be too deep to walk so."""
+    pending = [(value, path)]
+    while pending:
+        value, path = pending.pop()
+        if is_number(value):
+            yield path
+        elif isinstance(value, dict):
+            pending += [(inner, f"{path}.{key}") for key, inner in reversed(value.items())]
+        elif isinstance(value, list):
+            pending += [(inner, f"{path}[{index}]") for index, inner in reversed(list(enumerate(value)))]
 
 
 def refuse_unknown_numbers(value: Mapping[str, Json], known: Collection[str], path: str) -> None:

@@ -39,6 +39,8 @@ def prepare(home: Path, pools: Iterable[str] = (), tell: Tell = print) -> Path:
     """
     folder = home.absolute() / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
+    # What vendors said stands in the runs' events and logs; only those who run Dagster have to read them.
+    folder.chmod(0o700)
     with FileLock(folder / ".prepare.lock"):
         _settings(folder, tell)
         try:

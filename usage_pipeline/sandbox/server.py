@@ -14,6 +14,7 @@ from starlette.routing import Mount
 
 from usage_pipeline.contract.time import Clock
 from usage_pipeline.sandbox import aveva, consul, launchdarkly, puppet, thousandeyes
+from usage_pipeline.sandbox.faults import Faults, Faulty, Wire
 from usage_pipeline.sandbox.world import World
 
 HOST = "127.0.0.1"
@@ -54,14 +55,18 @@ def environment() -> dict[str, str]:
     }
 
 
-def _server(clock: Clock, port: int) -> uvicorn.Server:
-    return uvicorn.Server(uvicorn.Config(app(World(clock)), HOST, port, log_level="error", lifespan="off"))
+def _server(clock: Clock, port: int, wrong: Faults) -> uvicorn.Server:
+    faulty = Faulty(app(World(clock)), clock, wrong)
+    return uvicorn.Server(uvicorn.Config(faulty, HOST, port, log_level="error", lifespan="off", http=Wire))
 
 
 @contextmanager
-def serving(clock: Clock, port: int = 0) -> Iterator[str]:
-    """The sandbox in a thread, on this port or, for 0, on a free one; yields its address."""
-    server = _server(clock, port)
+def serving(clock: Clock, port: int = 0, faults: Faults | None = None) -> Iterator[str]:
+    """The sandbox in a thread, on this port or, for 0, on a free one; yields its address.
+
+    `faults` say what goes wrong, and may be told anew while it is served.
+    """
+    server = _server(clock, port, faults or Faults())
     thread = threading.Thread(target=_until_stopped, args=(server,), daemon=True)
     thread.start()
     while not server.started:

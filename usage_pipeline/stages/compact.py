@@ -1,18 +1,29 @@
-"""Compact: many small files become few, and replaced files go when their seven days are over."""
+"""Compact: many small files become few; replaced files, and what was left half written, go after seven days."""
 
 from __future__ import annotations
 
-from collections import Counter
-from datetime import date
+import re
+from collections import Counter, defaultdict
+from contextlib import suppress
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import obstore
 import pyarrow as pa
 from deltalake import DeltaTable, WriterProperties
+from obstore.store import ObjectStore, from_url
 
 from usage_pipeline.contract.schema import TABLES, Table
-from usage_pipeline.stages.lake import Lake, on_conflict
+from usage_pipeline.stages import raw
+from usage_pipeline.stages.lake import KEEP, Lake, on_conflict
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 MOST_FILES = 8
 ROW_GROUP = 1_000_000
+STAGED = re.compile(r"#\d+$")
 
 Partition = tuple[tuple[str, str], ...]
 
@@ -25,12 +36,76 @@ def compact(lake: Lake, today: date) -> int:
     return sum(_compact(lake, table, today) for table in TABLES)
 
 
-def clean(lake: Lake) -> int:
-    """Remove the files that were replaced more than seven days ago, and return how many.
+def clean(lake: Lake, now: datetime) -> int:
+    """Remove the files that nobody reads: replaced, or left behind by a killed process. Returns how many.
 
-    Publish before: an older warehouse may still name them.
+    Only what is so for more than seven days: readers may still have the one open, and the other may be just being
+    written. Publish before: an older warehouse may still name replaced files.
     """
-    return sum(len(found.vacuum(dry_run=False)) for found in map(lake.find, TABLES) if found)
+    before = now - KEEP
+    removed = 0
+    for table in TABLES:
+        if found := lake.find(table):
+            removed += len(found.vacuum(dry_run=False))
+            removed += _remove(lake.uri(table), _uncommitted(found))
+    removed += _remove(f"{lake.root}/raw", _without_receipt(raw.store(lake.root), before))
+    return removed + _remove(lake.root, _staged(lake.root, before))
+
+
+def _uncommitted(found: DeltaTable) -> list[str]:
+    """Files in a table's folder that no commit ever named, older than seven days."""
+    # A full vacuum goes by the files' age, and so takes old files too that were replaced a minute ago.
+    unnamed = set(found.vacuum(full=True, dry_run=True))
+    replaced = found.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True)
+    return sorted(unnamed.difference(replaced))
+
+
+def _without_receipt(store: ObjectStore, before: datetime) -> list[str]:
+    """The files of landings that were cut short."""
+    folders: defaultdict[str, list[ObjectMeta]] = defaultdict(list)
+    for batch in obstore.list(store):
+        for entry in batch:
+            folders[entry["path"].rpartition("/")[0]].append(entry)
+    return [
+        entry["path"]
+        for entries in folders.values()
+        if not {entry["path"].rpartition("/")[2] for entry in entries} & {raw.RECEIPT, raw.FAILURE}
+        and all(entry["last_modified"] < before for entry in entries)
+        for entry in entries
+    ]
+
+
+def _staged(root: str, before: datetime) -> list[str]:
+    """Local files that were never renamed: they are written under their name with `#` and a number behind it."""
+    if "://" in root:
+        return []
+    folder = Path(root)
+    folders = [folder / name for name in ("raw", *(table.name for table in TABLES))]
+    named = [*folder.glob("*#*"), *(file for inside in folders for file in inside.rglob("*#*"))]
+    return [
+        str(file.relative_to(folder)) for file in named if STAGED.search(file.name) and _written_before(file, before)
+    ]
+
+
+def _written_before(file: Path, before: datetime) -> bool:
+    """False where another process has just given the file its name."""
+    try:
+        return file.stat().st_mtime < before.timestamp()
+    except FileNotFoundError:
+        return False
+
+
+def _remove(address: str, files: list[str]) -> int:
+    if "://" in address:
+        obstore.delete(from_url(address), files)
+        return len(files)
+    for file in files:
+        path = Path(address, file)
+        path.unlink(missing_ok=True)
+        # The folder too, where that was the last one.
+        with suppress(OSError):
+            path.parent.rmdir()
+    return len(files)
 
 
 def _compact(lake: Lake, table: Table, today: date) -> int:

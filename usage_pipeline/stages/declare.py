@@ -26,4 +26,5 @@ def declare(lake: Lake, table: Table, rows: Iterable[Mapping[str, Any]], keep: C
         declared = pa.concat_tables([declared, kept])
     declared = declared.sort_by(order)
     if not there.equals(declared):
-        write_deltalake(delta, declared, mode="overwrite")
+        # With a predicate delta-rs sees what others wrote to an empty table meanwhile; without, it would stand twice.
+        write_deltalake(delta, declared, mode="overwrite", predicate="true")

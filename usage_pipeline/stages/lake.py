@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.schema import Field
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from filelock import FileLock, Timeout
+from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from usage_pipeline.contract.arrow import schema
-from usage_pipeline.contract.errors import ConfigurationError
+from usage_pipeline.contract.errors import ConfigurationError, TransientError
 from usage_pipeline.contract.schema import Table
 
+KEEP = timedelta(days=7)
 KEEP_REPLACED = {
-    "delta.deletedFileRetentionDuration": "interval 7 days",
+    "delta.deletedFileRetentionDuration": f"interval {KEEP.days} days",
     "delta.logRetentionDuration": "interval 30 days",
 }
+
+PATIENCE = timedelta(minutes=10)
+"""How long one process waits for another: a load of a year takes less than one."""
+
+
+def _given_up(state: RetryCallState) -> NoReturn:
+    error = state.outcome.exception() if state.outcome else None
+    raise TransientError(
+        f"other processes wrote to the same table before this one, {state.attempt_number} times in a row; nothing "
+        f"is lost: run this again when fewer of them are at work ({' '.join(str(error).split())})"
+    ) from error
+
 
 on_conflict = retry(
     retry=retry_if_exception_type(CommitFailedError),
     wait=wait_random_exponential(multiplier=0.05, max=5),
     stop=stop_after_attempt(30),
-    reraise=True,
+    retry_error_callback=_given_up,
 )
-"""Another writer was faster: read again and write again, after a random pause."""
+"""Another writer was faster: read again and write again, after a random pause; for two and a half minutes at most.
+
+Raises TransientError after the last attempt.
+"""
+
+
+@contextmanager
+def alone(file: Path, what: str) -> Iterator[None]:
+    """Keep other processes of this machine from doing `what` at the same time. A killed one is not waited for.
+
+    Raises TransientError where another one does not end.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        held = FileLock(file).acquire(timeout=PATIENCE.total_seconds())
+    except Timeout:
+        minutes = int(PATIENCE.total_seconds() // 60)
+        raise TransientError(
+            f"another process has been {what} for {minutes} minutes: end it if it hangs, and run this again"
+        ) from None
+    with held:
+        yield
 
 
 @dataclass(frozen=True, slots=True)

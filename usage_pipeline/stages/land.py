@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from obstore.store import ObjectStore
 
 from usage_pipeline.contract.answer import Answer, Landing, Request
-from usage_pipeline.contract.errors import PayloadError, UsageError
+from usage_pipeline.contract.errors import NotAvailableError, PayloadError, TransientError, UsageError
 from usage_pipeline.contract.time import Clock, Days
 from usage_pipeline.contract.vendor import Account, Endpoint, History
 from usage_pipeline.stages import raw
@@ -44,7 +44,13 @@ def land(
     landing.
     """
     now = clock()
-    pieces = Days.cover(askable(endpoint, days, now.date()), endpoint.max_days)
+    pieces = list(Days.cover(askable(endpoint, days, now.date()), endpoint.max_days))
+    if pieces:
+        span = Days(pieces[0].first, pieces[-1].last)
+        before = raw.find(store, account.vendor, account.name, endpoint.slug, span)
+        # The newest landing is the one that is believed: a clock that was set back must not make it the oldest.
+        if before and before[-1].at > now:
+            now = before[-1].at + timedelta(microseconds=1)
 
     def one(piece: Days) -> Landed:
         return _piece(endpoint, account, piece, ask=ask, store=store, now=now)
@@ -90,9 +96,12 @@ def _piece(
         answers += [error.answer] if error.answer else []
     if apart and all(apart):
         problem = problem or apart[0]
+    if endpoint.history is History.SNAPSHOT and any(answer.fetched_at.date() not in days for answer in answers):
+        # Kept as the capture of one day, it would be read as one of another.
+        problem = problem or TransientError(f"{days} ended (UTC) while it was asked for: nothing of it is captured")
     landing = Landing(account.vendor, account.name, endpoint.slug, days, tuple(answers), now, account.options)
-    if answers or not problem:
-        raw.write(store, landing, error=str(problem or ""))
+    # Failures without an answer too: the raw store tells of every attempt.
+    raw.write(store, landing, error=str(problem or ""), unavailable=isinstance(problem, NotAvailableError))
     return Landed(days, len(answers), sum(len(answer.body) for answer in answers), problem)
 
 

@@ -22,10 +22,11 @@ Lakes that have no file were written before there was one: they are of version 1
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """What `layout.json` says: the version, and a hash of the tables as they were declared."""
+    """What `layout.json` says: the version, a hash of the tables as they were declared, whether they are half made."""
 
     version: int
     tables: str
+    rebuilding: bool = False
 
 
 def agree(root: str) -> None:
@@ -35,7 +36,7 @@ def agree(root: str) -> None:
     lake is of a newer program, or a table cannot hold what is declared now.
     """
     store = _store(root)
-    ours = Layout(VERSION, hashlib.sha256(repr(TABLES).encode()).hexdigest())
+    ours = _ours()
     found = _read(store, root)
     if found == ours:
         return
@@ -43,6 +44,11 @@ def agree(root: str) -> None:
         raise ConfigurationError(
             f"{root} was written by a newer usage-pipeline (layout {found.version}; this one writes {VERSION}): "
             "install that version, or set USAGE_PIPELINE_HOME to another folder"
+        )
+    if found and found.rebuilding:
+        raise ConfigurationError(
+            f"the tables in {root} are half made: let the `usage-pipeline rebuild` that is under way end, or run it "
+            "again where it was cut short"
         )
     if {table.name for table in TABLES} & set(obstore.list_with_delimiter(store)["common_prefixes"]):
         # Here, so that whoever only looks need not load deltalake.
@@ -52,6 +58,21 @@ def agree(root: str) -> None:
         for table in [table for table in TABLES if lacking(lake, table)]:
             widen(lake, table)
     obstore.put(store, FILE, msgspec.json.encode(ours))
+
+
+def rebuilding(root: str) -> bool:
+    """Whether the tables are being made anew, or that was cut short."""
+    found = _read(_store(root), root)
+    return bool(found and found.rebuilding)
+
+
+def mark(root: str, *, rebuilding: bool) -> None:
+    """Write down whether the tables are half made: until they are whole, nobody else writes to them."""
+    obstore.put(_store(root), FILE, msgspec.json.encode(msgspec.structs.replace(_ours(), rebuilding=rebuilding)))
+
+
+def _ours() -> Layout:
+    return Layout(VERSION, hashlib.sha256(repr(TABLES).encode()).hexdigest())
 
 
 def _read(store: ObjectStore, root: str) -> Layout | None:

@@ -127,7 +127,8 @@ def companions(lake: Lake, endpoint: Endpoint, account: Account, told: Told) -> 
     _upsert(lake, BILLING_PERIODS, periods.assign(**who))
     items = _newest_words(told.inventory, ["item"])
     if len(items):
-        items = items.assign(first_seen=items["fetched_at"], last_seen=items["fetched_at"])
+        seen = pd.concat(told.inventory).groupby("item")["fetched_at"].min()
+        items = items.assign(first_seen=items["item"].map(seen), last_seen=items["fetched_at"])
     _upsert(lake, INVENTORY, items.assign(**who))
 
 
@@ -169,17 +170,22 @@ def coverage(
     unavailable: Mapping[date, str],
     now: datetime,
 ) -> dict[date, State]:
-    """Say for every day what is known. A failed attempt at a known day leaves it known, and adds the reason."""
-    found = counts(endpoint, told.rows)
+    """Say for every day what is known. A failed attempt at a known day leaves it known, and adds the reason.
+
+    `now` is when the `failed` and `unavailable` days were asked for: all else follows from the raw answers alone.
+    """
+    # A capture has the rows that it had, whatever later ones took the place of.
+    found = counts(endpoint, told.rows) | told.captured
     unsettled = _unsettled(endpoint, told.rows)
     rows: list[dict[str, Any]] = []
 
     def say(day: date, state: State, fetched: datetime | None, reason: str) -> None:
+        attempt = now if day in failed or day in unavailable else told.asked.get(day, now)
         who = {"vendor": account.vendor, "account": account.name, "endpoint": endpoint.slug}
         rows.append(
             who
             | {"usage_date": day, "state": state.value, "rows": found.get(day, 0) if state in KNOWN or fetched else 0}
-            | {"fetched_at": fetched, "attempted_at": now, "reason": reason}
+            | {"fetched_at": fetched, "attempted_at": attempt, "reason": reason}
         )
 
     for day, fetched in told.fetched.items():

@@ -184,8 +184,13 @@ def newest_outlook(tables: Sequence[pa.Table]) -> pa.Table:
     return rows.filter(pa.array(~ahead | (told == newest).to_numpy()))
 
 
-def within(rows: pa.Table, days: Iterable[Days]) -> pa.Table:
-    """The rows that report on some days, and the outlook."""
+def within(rows: pa.Table, days: Iterable[Days], newer: Iterable[Days] = ()) -> pa.Table:
+    """The rows that report on some days, and the outlook, but for the days that `newer` landings tell."""
     wanted = pa.array([day for span in days for day in span], pa.date32())
     inside = np.asarray(pc.is_in(rows["usage_date"], wanted).combine_chunks())
-    return rows.filter(pa.array(inside | outlook(rows)))
+    ahead = outlook(rows)
+    spans = list(newer)
+    dates = pc.unique(rows["usage_date"].filter(pa.array(ahead))).to_pylist()
+    past = pa.array([day for day in dates if any(day in span for span in spans)], pa.date32())
+    ahead = ahead & ~np.asarray(pc.is_in(rows["usage_date"], past).combine_chunks())
+    return rows.filter(pa.array(inside | ahead))

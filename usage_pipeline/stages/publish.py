@@ -7,12 +7,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
-from filelock import FileLock
 
 from usage_pipeline.contract.schema import METRICS
 from usage_pipeline.contract.vendor import Vendor
 from usage_pipeline.stages.declare import declare
-from usage_pipeline.stages.lake import Lake
+from usage_pipeline.stages.lake import Lake, alone
 from usage_pipeline.stages.views import fingerprint, quoted, statements, tables, text
 
 WAREHOUSE = "warehouse.duckdb"
@@ -26,10 +25,13 @@ def publish(lake: Lake, home: Path, vendors: Collection[Vendor]) -> Path:
     """
     home.mkdir(parents=True, exist_ok=True)
     target = home / WAREHOUSE
-    with FileLock(home / f".{WAREHOUSE}.lock"):
+    # The tables are looked at within: who publishes last, publishes the newest.
+    with alone(home / f".{WAREHOUSE}.lock", "publishing the warehouse"):
         declare(lake, METRICS, _metrics(vendors))
         new = home / f".{WAREHOUSE}.new"
+        # What a killed publisher left behind. Its log would be replayed into the new file.
         new.unlink(missing_ok=True)
+        new.with_name(f"{new.name}.wal").unlink(missing_ok=True)
         reused = _made_from(target) == fingerprint(vendors)
         if reused:
             shutil.copyfile(target, new)

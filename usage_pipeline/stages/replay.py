@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -24,29 +24,43 @@ if TYPE_CHECKING:
 class Told:
     """What the raw answers say of some days.
 
-    `fetched` has the days that are told, with the time of their newest answer; `refused` the days whose newest
-    answer could not be read, told by an older one or not; `missing` the parts that an answer should have had; `notes`
-    what the answers say of the days beside the numbers.
+    `asked` says when each day's newest answer landed; `fetched` has the days that are told, with the time of the
+    answer that tells them; `refused` the days whose newest answer could not be read, told by an older one or not;
+    `missing` the parts that an answer should have had; `notes` what the answers say of the days beside the numbers;
+    `captured` the rows of a snapshot's days, each with its own outlook, which newer days replace in `rows`.
     """
 
     rows: pa.Table
+    asked: dict[date, datetime] = field(default_factory=dict)
     fetched: dict[date, datetime] = field(default_factory=dict)
     refused: dict[date, UsageError] = field(default_factory=dict)
     missing: dict[date, Mapping[str, str]] = field(default_factory=dict)
     notes: dict[date, tuple[str, ...]] = field(default_factory=dict)
+    captured: dict[date, int] = field(default_factory=dict)
     billing_periods: list[pd.DataFrame] = field(default_factory=list)
     inventory: list[pd.DataFrame] = field(default_factory=list)
 
 
 def tell(store: ObjectStore, endpoint: Endpoint, account: Account, days: Days) -> Told:
     """Read what was kept for the days. A window's day is told by its newest landing, a snapshot's by all of them."""
-    references = raw.find(store, account.vendor, account.name, endpoint.slug, days)
+    return read(store, endpoint, raw.attempts(store, account.vendor, account.name, endpoint.slug), days)
+
+
+def read(store: ObjectStore, endpoint: Endpoint, attempts: Sequence[raw.Reference], days: Days) -> Told:
+    """What all attempts until some instant, oldest first, say of the days."""
+    landed = [attempt for attempt in attempts if not attempt.failed]
+    references = [found for found in landed if found.days.first <= days.last and found.days.last >= days.first]
     if endpoint.history is History.SNAPSHOT:
-        return _snapshots(store, endpoint, references)
-    return _window(store, endpoint, references, days)
+        told = _snapshots(store, endpoint, references)
+    else:
+        told = _window(store, endpoint, references, days, landed)
+    told.asked = {day: reference.at for reference in references for day in reference.days if day in days}
+    return told
 
 
-def _window(store: ObjectStore, endpoint: Endpoint, references: list[raw.Reference], days: Days) -> Told:
+def _window(
+    store: ObjectStore, endpoint: Endpoint, references: list[raw.Reference], days: Days, landed: list[raw.Reference]
+) -> Told:
     told = Told(normalise.SCHEMA.empty_table())
     tables = []
     untold = set(days)
@@ -61,14 +75,16 @@ def _window(store: ObjectStore, endpoint: Endpoint, references: list[raw.Referen
             continue
         untold -= set(covered)
         told.fetched |= dict.fromkeys(covered, landing.landed_at)
-        tables.append(normalise.within(rows, Days.runs(covered)))
+        # Days to come that have come since, and were told by a newer answer, are no outlook any more.
+        newer = [found.days for found in landed if found > reference]
+        tables.append(normalise.within(rows, Days.runs(covered), newer))
     told.rows = normalise.newest_outlook(tables)
     return told
 
 
 def _snapshots(store: ObjectStore, endpoint: Endpoint, references: list[raw.Reference]) -> Told:
     told = Told(normalise.SCHEMA.empty_table())
-    tables = []
+    captured: dict[date, list[pa.Table]] = {}
     for reference in references:
         day = reference.days.first
         try:
@@ -78,8 +94,9 @@ def _snapshots(store: ObjectStore, endpoint: Endpoint, references: list[raw.Refe
             continue
         told.refused.pop(day, None)
         told.fetched[day] = landing.landed_at
-        tables.append(rows)
-    told.rows = normalise.newest_outlook(tables)
+        captured.setdefault(day, []).append(rows)
+    told.captured = {day: normalise.newest_outlook(tables).num_rows for day, tables in captured.items()}
+    told.rows = normalise.newest_outlook([table for tables in captured.values() for table in tables])
     return told
 
 

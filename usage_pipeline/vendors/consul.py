@@ -46,6 +46,7 @@ Address = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?
 # Parts: no datacenter can be called so, `catalog` could.
 AGENT, CATALOG = "agent/", "catalog"
 NANOSECONDS = 10**9
+FOREVER = Decimal(10**18)  # what is longer is not told more exactly: it may be too long for arithmetic
 NO_ANSWER = "its agent gave no answer, or left it out"
 LEFT_OUT = (
     "the answer leaves it out: it cannot be reached from the agent that was asked, or the token has no operator:read "
@@ -209,8 +210,8 @@ def _refuse_unsure(body: dict[str, Any], limit: int) -> None:
     if contact > limit * NANOSECONDS:
         raise PayloadError(
             "$.LastContact",
-            f"the answer is not data: the server heard from its leader {Decimal(contact) / NANOSECONDS:.1f} s ago, "
-            f"and max_last_contact_seconds is {limit}",
+            "the answer is not data: the server heard from its leader "
+            f"{min(contact, FOREVER) / NANOSECONDS:.1f} s ago, and max_last_contact_seconds is {limit}",
         )
     if body.get("ResultsFilteredByACLs", False) is not False:
         raise PayloadError(

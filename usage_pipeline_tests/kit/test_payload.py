@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from usage_pipeline import kit
 from usage_pipeline.contract.answer import Answer, Request
 from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline_tests.conftest import NOW
+from usage_pipeline_tests.reliability import LONG
 
 
 def answer(body: bytes) -> Answer:
@@ -82,6 +86,79 @@ def test_what_is_not_json_is_refused(body: bytes) -> None:
 def test_the_refusal_shows_how_the_answer_begins() -> None:
     with pytest.raises(PayloadError, match="<html>Sign in"):
         kit.payload.json(answer(b"<html>Sign in" + b"x" * 10_000))
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"a":1,"a":2}', "a"),
+        (b'{"a":1,"a":1}', "a"),
+        (b'{"": 1, "": 2}', ""),
+        (b'{"a" :1,\n "a"\t: 2}', "a"),
+        (b'{"a":1,"\\u0061":2}', "a"),
+        (b'{"a":1,"a":"\\u0022"}', "a"),
+        (b'{"b":"\\u0022\\u0022","a":1,"a":2}', "a"),
+        (b'[{"c":null,"b":"a"},{"b":{"a":1,"c":{},"c":[]}}]', "c"),
+        (b'{"b":1e5,"c":"\\/\\"","a":1.50,"d":{"a":2},"a":2}', "a"),
+        (b"[" * 500 + b'{"a":1,"a":2}' + b"]" * 500, "a"),
+    ],
+    ids=lambda told: repr(told[:40]),
+)
+def test_a_key_that_is_told_twice_is_refused(body: bytes, key: str) -> None:
+    with pytest.raises(PayloadError, match=f"tells '{key}' twice"):
+        kit.payload.json(answer(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'[{"a":1},{"a":1}]',
+        b'{"a":{"a":{"a":"a"}}}',
+        b'{"a":":","\\"a":"\\"a\\":","\\u0022a\\u0022":"\\u0022","b\\\\":"\\\\u0022"}',
+        b'{"\\ud83d\\ude00":"\\u00e9\\/","x":"1.50","y":1.50,"z":1E-7,"n":12345678901234567890123456789}',
+    ],
+)
+def test_what_only_looks_like_a_repeated_key_is_read(body: bytes) -> None:
+    assert kit.payload.json(answer(body)) == json.loads(body, parse_float=Decimal)
+
+
+TEXTS = st.text(st.sampled_from('ab":\\/ \u00e9\U0001f600'), max_size=3)
+VALUES = st.recursive(
+    st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.lists(st.tuples(TEXTS, inner), max_size=4).map(tuple),
+    max_leaves=12,
+)
+
+
+def written(value: Any, escape: bool, space: str) -> str:
+    """JSON of a value in which tuples of pairs are objects, keys as they come."""
+    if isinstance(value, tuple):
+        pairs = [f"{written(key, escape, space)}{space}:{space}{written(inner, escape, space)}" for key, inner in value]
+        return f"{{{space}{f'{space},'.join(pairs)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(written(inner, escape, space) for inner in value)}]"
+    if isinstance(value, str) and escape:
+        # As UTF-16 in hexadecimal, which says every character by its number.
+        units = value.encode("utf-16-be")
+        return '"' + "".join(f"\\u{units[n : n + 2].hex()}" for n in range(0, len(units), 2)) + '"'
+    return json.dumps(value, ensure_ascii=False)
+
+
+def repeats(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return len(dict(value)) < len(value) or any(repeats(inner) for _key, inner in value)
+    return isinstance(value, list) and any(map(repeats, value))
+
+
+@settings(max_examples=20_000 if LONG else 500)
+@given(VALUES, st.booleans(), st.sampled_from(["", " ", "\n\t"]))
+def test_exactly_what_repeats_a_key_is_refused(value: Any, escape: bool, space: str) -> None:
+    body = written(value, escape, space).encode()
+    if repeats(value):
+        with pytest.raises(PayloadError, match="twice"):
+            kit.payload.json(answer(body))
+    else:
+        kit.payload.json(answer(body))
 
 
 # XML

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -137,8 +138,10 @@ def test_an_older_answer_that_turns_up_later_restates_nothing(bench: Bench) -> N
     """The newer answer stands in the table, and goes on to stand there."""
     say(bench, {"2026-03-02": 50})
     bench.pull(WINDOW, on("2026-03-02"))
-    say(bench, {"2026-03-02": 2}, after=-HOUR)
-    bench.land(WINDOW, on("2026-03-02"))
+    elsewhere = Bench(bench.home / "elsewhere", bench.now)
+    say(elsewhere, {"2026-03-02": 2}, after=-HOUR)
+    elsewhere.land(WINDOW, on("2026-03-02"))
+    shutil.copytree(elsewhere.home / "raw", bench.home / "raw", dirs_exist_ok=True)
     bench.load(WINDOW, on("2026-03-02"))
     assert restated(bench) == []
 

@@ -6,9 +6,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from usage_pipeline.contract.schema import Role, State
+from usage_pipeline.stages.publish import WAREHOUSE
 from usage_pipeline.stages.views import SQL
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests.sql.lake import (
@@ -218,5 +220,6 @@ def test_a_reader_s_time_zone_changes_no_day(filled: Small, zone: str) -> None:
     for query in queries:
         with filled.session() as session:
             expected = session.sql(query).to_arrow_table().to_pylist()
+        with duckdb.connect(str(filled.home / WAREHOUSE), read_only=True) as session:
             session.execute(f"SET TimeZone = '{zone}'")
             assert session.sql(query).to_arrow_table().to_pylist() == expected

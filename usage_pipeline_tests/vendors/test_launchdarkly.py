@@ -275,6 +275,7 @@ def test_times_may_be_floats_and_seconds(told: str) -> None:
         "1677888000000.4",
         "1677888060",
         "1677888000000000",
+        "100000051200000",
         "-86400",
         "1e999999",
         '"2023"',
@@ -287,6 +288,15 @@ def test_what_is_no_midnight_is_refused(told: str) -> None:
     with pytest.raises(PayloadError) as refused:
         rows("service_connections", {"incremental": text})
     assert refused.value.path == "$.series[0].time"
+
+
+def test_milliseconds_of_the_seventies_are_no_seconds() -> None:
+    (row,) = rows(
+        "service_connections",
+        {"incremental": body([{"time": ms(1975, 1, 1), "0": 5}])},
+        Days(date(1975, 1, 1), date(1975, 1, 1)),
+    )
+    assert row["usage_date"] == date(1975, 1, 1)
 
 
 @pytest.mark.parametrize("day", [(2023, 3, 3), (2023, 3, 5), (2024, 3, 4)])
@@ -374,8 +384,23 @@ def test_the_projection_is_what_was_asked_for_and_what_is_to_come() -> None:
 
 def test_a_projection_beyond_the_month_is_refused() -> None:
     told = body([], projectedSeries=[{"time": ms(2026, 4, 1), "0": 1}])
-    with pytest.raises(PayloadError, match=r"\$.projectedSeries\[0\].time"):
-        rows("service_connections", {"month_to_date": told}, Days(date(2026, 3, 16), date(2026, 3, 17)))
+    for days in (Days(date(2026, 3, 16), date(2026, 3, 17)), Days(date(2026, 2, 1), date(2026, 2, 2))):
+        with pytest.raises(PayloadError, match=r"\$.projectedSeries\[0\].time"):
+            rows("service_connections", {"month_to_date": told}, days)
+
+
+def test_a_projection_may_end_with_the_month_of_the_last_day() -> None:
+    # Asked at noon of 1 March for the days around the turn of the month: it is March that is projected.
+    days, noon = Days(date(2026, 2, 27), date(2026, 3, 1)), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    told = body([], projectedSeries=[{"time": ms(2026, 3, 31), "0": 1}])
+    (row,) = rows("service_connections", {"month_to_date": told}, days, fetched_at=noon)
+    assert row["usage_date"] == date(2026, 3, 31)
+
+
+def test_days_of_other_loads_are_no_projection_even_the_one_after_the_last() -> None:
+    told = body([], projectedSeries=[{"time": ms(2026, 3, day), "0": 1} for day in (15, 16, 17, 18)])
+    found = rows("service_connections", {"month_to_date": told}, Days(date(2026, 3, 16), date(2026, 3, 16)))
+    assert [row["usage_date"].day for row in found] == [16, 18]
 
 
 def test_of_a_past_window_the_running_month_s_projection_is_kept_and_other_days_are_not() -> None:
@@ -703,6 +728,15 @@ def test_categories_are_read_under_any_name(name: str) -> None:
 def test_a_category_that_is_not_plain_is_refused(metadata: list[dict[str, Any]]) -> None:
     with pytest.raises(PayloadError, match=r"\$.metadata\[0\]: .*category"):
         rows("mau_by_category", {"daily": body([{"time": 1677888000000, "0": 5}], metadata)})
+
+
+def test_what_splits_a_series_does_not_name_it_as_well() -> None:
+    split = {"data_export_events": ["destinationId", "destinationKind"]}
+    metadata = [{"destinationId": "a", "destinationKind": "kinesis", "destinationName": "A"}]
+    told = body([{"time": 1677888000000, "0": 5}], metadata)
+    (row,) = rows("data_export_events", {"incremental by destinationId+destinationKind": told}, group_by=split)
+    assert dict(row["dimensions"]) == {"destination": "a", "destination_kind": "kinesis"}
+    assert dict(row["labels"]) == {"destination_name": "A"}
 
 
 def test_evaluations_are_told_by_variation() -> None:

@@ -389,13 +389,54 @@ def test_what_does_not_fit_is_refused_with_its_path(body: bytes, path: str) -> N
         ("<tests><test/></tests>", "$.usage.tests[0]"),
         ("<connectedDevicesUnitsUsed>many</connectedDevicesUnitsUsed>", "$.usage.connectedDevicesUnitsUsed"),
         ("<deep>" * 100_000 + "</deep>" * 100_000, "/"),
+        ("7", "$.usage.#beside"),
+        ('<connectedDevicesUnitsUsed limit="7">1</connectedDevicesUnitsUsed>', "$.usage.#beside"),
+        ("<tests>7</tests>", "$.usage.#beside"),
+        ('<tests count="7"/>', "$.usage.#beside"),
+        (f"<tests>7<test>{TESTS[0]}</test></tests>", "$.usage.#beside"),
+        (f"<tests><test>{TESTS[0]}</test>7</tests>", "$.usage.#beside"),
+        (f"<tests><test>{TESTS[0]}7</test></tests>", "$.usage.tests[0].#beside"),
+        ("<connectedDevicesUnitsUsed>1e9999999999999999999</connectedDevicesUnitsUsed>", "/"),
+        ("<connectedDevicesUnitsUsed>1e999999</connectedDevicesUnitsUsed>", "$.usage.connectedDevicesUnitsUsed"),
     ],
-    ids=["unknown", "nested", "twice", "two quotas", "no array", "no number", "deep"],
+    ids=[
+        "unknown",
+        "nested",
+        "twice",
+        "two quotas",
+        "no array",
+        "no number",
+        "deep",
+        "between",
+        "attribute",
+        "text array",
+        "counted array",
+        "before records",
+        "after records",
+        "in a record",
+        "too large",
+        "too long",
+    ],
 )
 def test_unknown_numbers_and_shapes_are_refused_in_xml(addition: str, path: str) -> None:
     with pytest.raises(PayloadError) as refused:
         rows(landing((HEAD + addition + "</usage>").encode(), XML))
     assert refused.value.path.startswith(path)
+
+
+def test_an_array_is_not_an_attribute_as_well() -> None:
+    body = NESTED.replace("<usage>", '<usage tests="2">', 1)
+    with pytest.raises(PayloadError, match="tests is both an attribute and an element of usage"):
+        rows(landing(body.encode(), XML))
+
+
+def test_attributes_of_a_record_are_its_fields() -> None:
+    body = NESTED.replace("<test><aid>315</aid>", '<test aid="315">')
+    assert body != NESTED
+    assert rows(landing(body.encode(), XML)) == [
+        {**row, "response_id": landing(body.encode(), XML).answers[0].response_id}
+        for row in rows(landing(NESTED.encode(), XML))
+    ]
 
 
 def test_entity_bombs_are_refused() -> None:

@@ -220,7 +220,12 @@ def _named(
 
 def _variation(value: Any) -> str:
     """The value of a flag's variation, which may be any JSON: a text as it is, all else as compact JSON."""
-    return value if isinstance(value, str) else json.dumps(value, default=float, separators=(",", ":"), sort_keys=True)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, default=float, separators=(",", ":"), sort_keys=True)
+    except RecursionError:
+        raise PayloadError("$.metadata", "a variation is nested too deeply") from None
 
 
 def _block(found: Found, points: Records, start: Instants, named: tuple[pd.DataFrame, pd.DataFrame]) -> Block:
