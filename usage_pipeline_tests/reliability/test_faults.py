@@ -325,7 +325,7 @@ def cases(draw: st.DrawFn) -> tuple[str, str, int, Fault, bool]:
 
 
 @settings(
-    max_examples=4000 if LONG else 80,
+    max_examples=4000 if LONG else 50,
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

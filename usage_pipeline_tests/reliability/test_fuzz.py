@@ -39,7 +39,7 @@ from usage_pipeline_tests.reliability import LONG
 
 TODAY = NOW.date()
 DAYS = Days(TODAY - timedelta(days=1), TODAY)
-EXAMPLES = 2_500 if LONG else 200
+EXAMPLES = 2_500 if LONG else 100
 FUZZED = settings(
     max_examples=EXAMPLES,
     suppress_health_check=list(HealthCheck),

@@ -21,7 +21,8 @@ from usage_pipeline_tests.stages.invented import ACCOUNT, WINDOW, Bench, days_of
 FEBRUARY, MARCH = (("vendor", "invented"), ("month", "2026-02")), (("vendor", "invented"), ("month", "2026-03"))
 NOW = datetime.now(UTC)
 """The age of files is told by the disk, so that these tests live in the present."""
-OLD, YOUNG = NOW - timedelta(days=7, minutes=1), NOW - timedelta(days=7) + timedelta(minutes=1)
+# Deleting goes by the clock of the machine, and tests take their time.
+OLD, YOUNG = NOW - timedelta(days=7, minutes=1), NOW - timedelta(days=7) + timedelta(hours=2)
 
 
 @pytest.fixture
