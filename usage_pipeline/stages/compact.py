@@ -48,8 +48,15 @@ def clean(lake: Lake, now: datetime) -> int:
         if found := lake.find(table):
             removed += len(found.vacuum(dry_run=False))
             removed += _remove(lake.uri(table), _uncommitted(found))
+    # Looked for before their files go, which makes them new.
+    folders = _landings(lake.root, before)
     removed += _remove(f"{lake.root}/raw", _without_receipt(raw.store(lake.root), before))
-    return removed + _remove(lake.root, _staged(lake.root, before))
+    removed += _remove(lake.root, _staged(lake.root, before))
+    for folder in folders:
+        # Those that are not empty stay.
+        with suppress(OSError):
+            folder.rmdir()
+    return removed
 
 
 def _uncommitted(found: DeltaTable) -> list[str]:
@@ -73,6 +80,13 @@ def _without_receipt(store: ObjectStore, before: datetime) -> list[str]:
         and all(entry["last_modified"] < before for entry in entries)
         for entry in entries
     ]
+
+
+def _landings(root: str, before: datetime) -> list[Path]:
+    """The folders of landings, where there are folders at all."""
+    if "://" in root:
+        return []
+    return [folder for folder in (Path(root) / "raw").glob("*/*/*/*/*") if _written_before(folder, before)]
 
 
 def _staged(root: str, before: datetime) -> list[str]:
@@ -100,11 +114,7 @@ def _remove(address: str, files: list[str]) -> int:
         obstore.delete(from_url(address), files)
         return len(files)
     for file in files:
-        path = Path(address, file)
-        path.unlink(missing_ok=True)
-        # The folder too, where that was the last one.
-        with suppress(OSError):
-            path.parent.rmdir()
+        Path(address, file).unlink(missing_ok=True)
     return len(files)
 
 

@@ -39,7 +39,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 ROOMS = ("vendors", "stages")
 ENOUGH = 85
-MOST_SECONDS, MOST_MEMORY = 120, 8 << 30
+MOST_CPU_SECONDS, MOST_SECONDS, MOST_MEMORY = 150, 1_800, 8 << 30
 PROSE = {"description", "title", "documentation", "permission", "provider", "service"}
 LOADED = """
     deltalake duckdb httpx hypothesis msgspec obstore pandas pyarrow pyarrow.compute pydantic pytest starlette uvicorn
@@ -303,8 +303,6 @@ def _child(work: Callable[[], int]) -> int:
     if process:
         return process
     os.setpgid(0, 0)
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    signal.alarm(MOST_SECONDS)
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silence, stream)
@@ -315,13 +313,19 @@ def _child(work: Callable[[], int]) -> int:
         os._exit(status)
 
 
+def _limit() -> None:
+    """Bound what a mutant may use: seconds of the processor, as others may keep it busy, and at last of the clock."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_SECONDS, MOST_CPU_SECONDS))
+    signal.alarm(MOST_SECONDS)
+
+
 def noted(tests: Sequence[str]) -> Calls:
     """Run the tests on the code as it is, which must pass, and note who calls what."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "calls")
 
         def work() -> int:
-            signal.alarm(0)
             plugin = _Noting()
             status = _pytest(tests, plugin)
             plugin.calls.tests = dict(plugin.calls.tests)
@@ -335,15 +339,18 @@ def noted(tests: Sequence[str]) -> Calls:
         return found
 
 
-def survivors(broken: Sequence[Mutant], calls: Calls, workers: int) -> list[Mutant]:
-    """The mutants that no test notices. A test that takes for ever has noticed."""
+def survivors(broken: Sequence[Mutant], calls: Calls, workers: int) -> tuple[list[Mutant], int]:
+    """The mutants that no test notices, and how many others came to no end: those are noticed too."""
     alive: list[Mutant] = []
+    endless: list[Mutant] = []
     running: dict[int, Mutant] = {}
 
     def reap() -> None:
         process, status = os.wait()
         mutant = running.pop(process)
-        if not status:
+        if os.WIFSIGNALED(status):
+            endless.append(mutant)
+        elif not status:
             alive.append(mutant)
 
     for mutant in broken:
@@ -353,6 +360,7 @@ def survivors(broken: Sequence[Mutant], calls: Calls, workers: int) -> list[Muta
             continue
 
         def work(mutant: Mutant = mutant, tests: list[str] = tests) -> int:
+            _limit()
             sys.meta_path.insert(0, _Broken(mutant))
             return _pytest(tests, _Quick())
 
@@ -361,7 +369,7 @@ def survivors(broken: Sequence[Mutant], calls: Calls, workers: int) -> list[Muta
             reap()
     while running:
         reap()
-    return sorted(alive, key=lambda mutant: (mutant.place, mutant.number))
+    return sorted(alive, key=lambda mutant: (mutant.place, mutant.number)), len(endless)
 
 
 def tests_of(module: Path) -> list[str]:
@@ -403,11 +411,12 @@ def main() -> int:
             continue
         tests = tests_of(module)
         calls = known.get(tuple(tests)) or known.setdefault(tuple(tests), noted(tests))
-        alive = survivors(broken, calls, asked.workers)
+        alive, endless = survivors(broken, calls, asked.workers)
         for mutant in alive:
             print(mutant)
         killed = len(broken) - len(alive)
-        print(f"{module.relative_to(ROOT)}: {killed} of {len(broken)} killed, {killed / len(broken):.0%}", flush=True)
+        told = f"{killed} of {len(broken)} killed, {killed / len(broken):.0%}"
+        print(f"{module.relative_to(ROOT)}: {told}" + f" ({endless} came to no end)" * bool(endless), flush=True)
         totals.update(killed=killed, all=len(broken))
     rate = 100 * totals["killed"] / max(totals["all"], 1)
     print(f"in all {totals['killed']} of {totals['all']} killed, {rate:.1f} % (seed {asked.seed})")

@@ -131,7 +131,7 @@ def _near(data: st.DataObject, value: Any) -> Any:
     """Another value of the same kind: another day, another instant, another amount, another name."""
     days = data.draw(st.sampled_from((-400, -31, -2, -1, 1, 2, 31)), "days")
     if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value, re.ASCII):
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             return f"{date.fromisoformat(value[:10]) + timedelta(days=days)}{value[10:]}"
     if isinstance(value, int) and not isinstance(value, bool):
         return data.draw(
@@ -164,7 +164,8 @@ def structurally(data: st.DataObject, answer: Answer) -> Answer:
             case "near":
                 held[key] = _near(data, held[key])
             case "odd":
-                held[key] = data.draw(st.sampled_from(ODD), "odd")
+                # A copy: the next change may be made inside it.
+                held[key] = deepcopy(data.draw(st.sampled_from(ODD), "odd"))
             case "number":
                 held[key] = f"{MARK}{data.draw(st.sampled_from(NUMBERS), 'number')}{MARK}"
             case "drop":

@@ -15,7 +15,7 @@ import pytest
 
 from usage_pipeline.contract.arrow import schema
 from usage_pipeline.contract.schema import COVERAGE, METRICS, USAGE, Table
-from usage_pipeline.stages import compact
+from usage_pipeline.stages import compact, lake
 from usage_pipeline_tests.stages.invented import ACCOUNT, WINDOW, Bench, days_of, on
 
 FEBRUARY, MARCH = (("vendor", "invented"), ("month", "2026-02")), (("vendor", "invented"), ("month", "2026-03"))
@@ -125,7 +125,7 @@ def test_a_landing_that_was_cut_short_is_removed_after_seven_days(bench: Bench) 
     for folder in (old, young):
         (folder / "receipt.json").unlink()
     for folder, when in ((whole, OLD), (old, OLD), (young, YOUNG)):
-        for file in folder.iterdir():
+        for file in (*folder.iterdir(), folder):
             aged(file, when)
     assert compact.clean(bench.lake, NOW) == 1
     assert list(landings(bench)) == [whole, young]
@@ -184,6 +184,28 @@ def test_files_that_no_commit_named_are_removed_after_seven_days(bench: Bench) -
     assert compact.clean(bench.lake, NOW) == 1
     assert (orphan.exists(), young.exists(), file.exists()) == (False, True, True)
     assert len(rows(bench)) == 1
+
+
+def test_replaced_files_are_removed_when_their_time_is_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lake.KEEP_REPLACED, "delta.deletedFileRetentionDuration", "interval 0 days")
+    pull(bench, "2026-03-01")
+    (file,) = files(bench)
+    bench.now += timedelta(hours=1)
+    pull(bench, "2026-03-01")
+    known = len(files(bench, COVERAGE))
+    assert compact.clean(bench.lake, NOW) == 2, "the rows and their coverage, each once"
+    assert not file.exists()
+    assert (len(rows(bench)), len(files(bench, COVERAGE))) == (1, known)
+
+
+def test_a_lake_at_an_address_is_cleaned_too(bench: Bench) -> None:
+    pull(bench, "2026-03-01", "2026-03-02")
+    old, _whole = landings(bench)
+    (old / "receipt.json").unlink()
+    for file in old.iterdir():
+        aged(file, OLD)
+    assert compact.clean(lake.Lake(f"file://{bench.home}"), NOW) == 1
+    assert list(landings(bench)) == [_whole]
 
 
 def test_what_was_replaced_a_minute_ago_is_kept_however_old_it_is(bench: Bench) -> None:

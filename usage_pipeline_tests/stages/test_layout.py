@@ -145,3 +145,17 @@ def test_what_the_refusal_says_to_do_helps(bench: Bench, declare: Declare) -> No
     bench.load(WINDOW, on("2026-02-28", "2026-03-01"))
     assert ask(bench, "SELECT usage_date, value FROM lake.usage ORDER BY ALL") == expected
     assert stages.layout is layout
+
+
+@pytest.mark.parametrize("address", ["", "file://"])
+def test_a_lake_that_is_half_made_says_so(tmp_path: Path, address: str) -> None:
+    root = f"{address}{tmp_path}"
+    assert not layout.rebuilding(root)
+    layout.mark(root, rebuilding=True)
+    told = json.loads((tmp_path / "layout.json").read_text())
+    assert told["rebuilding"] is True
+    assert layout.rebuilding(root)
+    layout.mark(root, rebuilding=False)
+    assert not layout.rebuilding(root)
+    layout.agree(root)
+    assert json.loads((tmp_path / "layout.json").read_text()) == {**told, "rebuilding": False}

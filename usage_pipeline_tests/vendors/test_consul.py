@@ -315,6 +315,13 @@ def test_an_answer_too_long_without_its_leader_is_refused(nanoseconds: int) -> N
     assert "not data: the server heard from its leader" in str(error)
 
 
+@pytest.mark.parametrize("told", [b"1e999999", b"1e999999999999999999"])
+def test_what_is_too_long_for_arithmetic_is_refused_in_short(told: bytes) -> None:
+    error = refused(json.dumps(page(LastContact=9_999_999)).encode().replace(b"9999999", told))
+    assert error.path == "$.LastContact"
+    assert len(str(error)) < 200
+
+
 def test_the_limit_can_be_set() -> None:
     body = page(LastContact=2_500_000_000)
     assert "2.5 s ago, and max_last_contact_seconds is 2" in str(refused(body, max_last_contact_seconds=2))
@@ -331,6 +338,11 @@ def test_an_answer_that_access_control_filtered_is_refused() -> None:
     error = refused(page(ResultsFilteredByACLs=True))
     assert error.path == "$.ResultsFilteredByACLs"
     assert "ACL" in str(error)
+
+
+def test_an_answer_that_says_nothing_of_filters_is_whole() -> None:
+    body = {name: value for name, value in PAGE.items() if name != "ResultsFilteredByACLs"}
+    assert numbers(landing(body)) == numbers(landing(PAGE))
 
 
 @pytest.mark.parametrize("name", ["DC1", "dc 1", "dc1\n", "dc/1", ""])
