@@ -18,7 +18,6 @@ from usage_pipeline.contract.errors import CredentialsError
 from usage_pipeline.contract.schema import COVERAGE, USAGE, State, Temporality
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import History
-from usage_pipeline.sandbox import thousandeyes
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests import contract_world as world
 from usage_pipeline_tests.conftest import NOW, TurnableClock
@@ -36,7 +35,7 @@ def clock() -> TurnableClock:
 def base(clock: TurnableClock) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch, world.sandbox(clock) as address:
         # All of the suite happens within one minute: the present stands still.
-        patch.setattr(thousandeyes, "REQUESTS_A_MINUTE", 100_000)
+        world.unlimited(patch)
         yield address
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -22,16 +22,15 @@ from usage_pipeline.contract.errors import TransientError
 from usage_pipeline.contract.schema import ACCOUNTS, BILLING_PERIODS, COVERAGE, INVENTORY, METRICS, TABLES, USAGE
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import History
-from usage_pipeline.sandbox import server, thousandeyes
-from usage_pipeline.sandbox.world import World
 from usage_pipeline.stages import lake as lakes
 from usage_pipeline.stages import raw
 from usage_pipeline.stages.lake import Lake
 from usage_pipeline.stages.publish import WAREHOUSE
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests import contract_world as world
-from usage_pipeline_tests.conftest import TurnableClock, served
+from usage_pipeline_tests.conftest import TurnableClock
 from usage_pipeline_tests.reliability import LONG, SEED
+from usage_pipeline_tests.reliability.conftest import Vendors
 from usage_pipeline_tests.reliability.processes import (
     CONTEXT,
     Job,
@@ -60,21 +59,9 @@ NOW = datetime(2026, 4, 1, 8, tzinfo=UTC)
 FIRST, LAST = date(2026, 3, 20), date(2026, 3, 29)
 
 
-@dataclass(frozen=True, slots=True)
-class Vendors:
-    """Two sandboxes that tell different numbers for the same days."""
-
-    clock: TurnableClock
-    bases: tuple[str, str]
-
-
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[Vendors]:
-    clock = TurnableClock(NOW)
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setattr(thousandeyes, "REQUESTS_A_MINUTE", 1_000_000)
-        first, second = (stack.enter_context(served(server.app(World(clock, seed=seed)))) for seed in (1, 2))
-        yield Vendors(clock, (first, second))
+@pytest.fixture(autouse=True)
+def _present(vendors: Vendors) -> None:
+    vendors.clock.now = NOW
 
 
 def overlapping(chance: random.Random) -> tuple[Load, ...]:

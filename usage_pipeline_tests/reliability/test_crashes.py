@@ -8,8 +8,6 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,15 +18,14 @@ import pytest
 
 from usage_pipeline import files, pipeline
 from usage_pipeline.contract.schema import RESTATEMENTS, TABLES
-from usage_pipeline.sandbox import server, thousandeyes
-from usage_pipeline.sandbox.world import World
 from usage_pipeline.stages import raw
 from usage_pipeline.stages.lake import Lake
 from usage_pipeline.stages.publish import WAREHOUSE
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests import contract_world as world
-from usage_pipeline_tests.conftest import TurnableClock, served
+from usage_pipeline_tests.conftest import TurnableClock
 from usage_pipeline_tests.reliability import LONG, SEED
+from usage_pipeline_tests.reliability.conftest import Vendors
 from usage_pipeline_tests.reliability.processes import (
     Job,
     Load,
@@ -57,23 +54,6 @@ KILLED = A_FEW if LONG else (A_FEW[0], A_FEW[2], A_FEW[4])
 """The loads of a run that is killed."""
 BEFORE, AFTER = datetime(2026, 3, 30, 9, tzinfo=UTC), datetime(2026, 4, 1, 8, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
-
-
-@dataclass(frozen=True, slots=True)
-class Vendors:
-    """Two sandboxes that tell different numbers, and the clock of both."""
-
-    clock: TurnableClock
-    bases: tuple[str, str]
-
-
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[Vendors]:
-    clock = TurnableClock(BEFORE)
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setattr(thousandeyes, "REQUESTS_A_MINUTE", 1_000_000)
-        first, second = (stack.enter_context(served(server.app(World(clock, seed=seed)))) for seed in (1, 2))
-        yield Vendors(clock, (first, second))
 
 
 def loads(now: datetime, endpoints: tuple[tuple[str, str], ...] = KILLED) -> tuple[Load, ...]:

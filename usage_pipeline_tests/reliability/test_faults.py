@@ -26,11 +26,11 @@ from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, INVENTORY,
 from usage_pipeline.contract.time import DAY, Days
 from usage_pipeline.contract.vendor import Account, History
 from usage_pipeline.kit.http import Limits
-from usage_pipeline.sandbox import faults, server, thousandeyes
+from usage_pipeline.sandbox import faults, server
 from usage_pipeline.sandbox.faults import Fault, Faults
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests.conftest import NOW, TurnableClock
-from usage_pipeline_tests.contract_world import account, endpoint, place, table
+from usage_pipeline_tests.contract_world import account, endpoint, place, table, unlimited
 from usage_pipeline_tests.reliability import LONG
 
 BEFORE, AFTER, MENDED = NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=2)
@@ -162,7 +162,7 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendors]:
     clock, wrong = TurnableClock(), Faults()
     with pytest.MonkeyPatch.context() as patch, server.serving(clock, faults=wrong) as base:
         # Its minute does not end while the clock stands: this is not the wait that is tried here.
-        patch.setattr(thousandeyes, "REQUESTS_A_MINUTE", 10**9)
+        unlimited(patch)
         yield Vendors(base, wrong, clock, tmp_path_factory.mktemp("undisturbed"))
 
 

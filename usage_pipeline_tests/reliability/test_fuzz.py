@@ -29,7 +29,6 @@ from usage_pipeline.contract.schema import USAGE, Role, Temporality
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Endpoint, History, Normalised
 from usage_pipeline.kit import fields
-from usage_pipeline.sandbox import thousandeyes
 from usage_pipeline.stages import normalise, raw
 from usage_pipeline.vendors.launchdarkly import SERIES
 from usage_pipeline.vendors.registry import VENDORS
@@ -70,7 +69,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Find]:
     """What the sandbox answers to an endpoint's requests, kept and read again as loading does it."""
     clock, found = TurnableClock(), dict[str, Landing]()
     with pytest.MonkeyPatch.context() as patch, world.sandbox(clock) as base:
-        patch.setattr(thousandeyes, "REQUESTS_A_MINUTE", 100_000)
+        world.unlimited(patch)
 
         def find(vendor: str, slug: str, options: Mapping[str, Any]) -> Landing:
             name = f"{vendor} {slug} {options}"

@@ -28,7 +28,7 @@ from usage_pipeline.cli import Outside, main
 from usage_pipeline.contract.schema import COVERAGE, RESTATEMENTS, TABLES, USAGE, State, Table
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account
-from usage_pipeline.sandbox import server, thousandeyes
+from usage_pipeline.sandbox import server
 from usage_pipeline.sandbox.world import World
 from usage_pipeline.stages.lake import Lake
 from usage_pipeline.vendors.registry import VENDORS
@@ -68,7 +68,7 @@ def lived(home: Path, vendors: Sequence[str]) -> Path:
     place = world.place(home, clock)
     later = served(server.app(World(clock, seed=2)))
     with pytest.MonkeyPatch.context() as patch, world.sandbox(clock) as first, later as second:
-        patch.setattr(thousandeyes, "REQUESTS_A_MINUTE", 100_000)
+        world.unlimited(patch)
         # The same vendors, who tell other numbers on the last day: what they told before is restated.
         for now, base, days in (
             (at("2026-03-30", 9), first, Days(FIRST, date(2026, 3, 30))),
