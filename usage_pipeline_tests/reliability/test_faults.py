@@ -252,6 +252,8 @@ def expected(subject: Subject, outcome: pipeline.Outcome, fault: Fault, made: in
     elif fault.kind in GARBLED and not identity:
         assert outcome.failures
         assert fault.kind != "bomb" or all("is larger than" in str(error) for error in outcome.failures.values())
+    elif fault.kind in {"nan", "infinity"} and not endpoint(subject.account.vendor, subject.slug).metrics:
+        pass  # an answer that tells no number has none to spoil
     elif fault.kind in NO_JSON and fault.at == 1 and not identity and not subject.is_xml:
         why = "twice" if fault.kind == "duplicate" else "not JSON"
         assert any(why in str(error) for error in outcome.failures.values())
