@@ -894,6 +894,7 @@ def test_ranked_projects_are_daily_amounts() -> None:
         (ranked("web", total=1, source="combined"), "$.scope.source"),
         (ranked("web", total=1) | {"items": [{"projectKey": "web", "usage": "5"}]}, "$.items[0].usage"),
         (ranked("web", total=1) | {"items": [{"projectKey": "web", "usage": 5, "rows": 5}]}, "$.items[0].rows"),
+        (ranked("web", total=1) | {"unlisted": 5}, "$.unlisted"),
     ],
 )
 def test_a_ranking_that_does_not_fit_is_refused(told: dict[str, Any], path: str) -> None:
@@ -934,24 +935,50 @@ def test_sdk_details_keep_what_the_vendor_says(slug: str) -> None:
         "name": "node-server",
         "version": "9.6.0",
         "type": "server",
+        "source": "server",
         "projectId": "p1",
+        "projectKey": "web",
         "projectName": "The web",
         "environmentId": "e1",
+        "environmentKey": "prod",
+        "environmentName": "Production",
         "applicationId": "Unknown",
+        "connectionType": "relay-proxy",
+        "ldLatestVersion": "9.9.1",
+        "latestReleaseUrl": "https://github.com/launchdarkly/js-core/releases",
         "eolStatus": "EolNear",
+        "relayVersion": "8.2.0",
+        "relayEolStatus": "Current",
+        "relayLatestVersion": "8.10.3",
+        "relayLatestReleaseUrl": "https://github.com/launchdarkly/ld-relay/releases",
         "note": "new",
-        "relayVersion": None,
+        "other": None,
     }
+    item = (
+        "sdk=node-server&version=9.6.0&type=server&source=server&project=p1&environment=e1&application=Unknown"
+        "&connection_type=relay-proxy&relay_version=8.2.0"
+    )
     assert items(slug, {"": [told]}) == {
-        "sdk=node-server&version=9.6.0&type=server&project=p1&environment=e1&application=Unknown": {
+        item: {
             "sdk": "node-server",
             "version": "9.6.0",
             "type": "server",
+            "source": "server",
             "project": "p1",
+            "project_key": "web",
             "project_name": "The web",
             "environment": "e1",
+            "environment_key": "prod",
+            "environment_name": "Production",
             "application": "Unknown",
+            "connection_type": "relay-proxy",
+            "latest_version": "9.9.1",
+            "latest_release_url": "https://github.com/launchdarkly/js-core/releases",
             "eol_status": "EolNear",
+            "relay_version": "8.2.0",
+            "relay_eol_status": "Current",
+            "relay_latest_version": "8.10.3",
+            "relay_latest_release_url": "https://github.com/launchdarkly/ld-relay/releases",
             "note": "new",
         }
     }
@@ -966,11 +993,12 @@ def test_sdk_details_keep_what_the_vendor_says(slug: str) -> None:
         ("sdk_versions_all", [{"version": "7.4"}], "$[0]"),
         ("sdk_versions_all", {"items": []}, "$"),
         ("sdk_versions_details", [5], "$[0]"),
+        ("streams_sdk_versions", {"sdkVersions": [], "connections": 12}, "$.connections"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(slug: str, told: Any, path: str) -> None:
     with pytest.raises(PayloadError) as refused:
-        items(slug, {"": told})
+        items(slug, {"client" if slug.startswith("streams") else "": told})
     assert refused.value.path == path
 
 
