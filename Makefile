@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTHON312 := $(shell for python in python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.12.*/bin/python3.12; do \
     "$$python" -c pass 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: demo test long lint format lock others audit mutation
+.PHONY: demo test long lint format lock others audit mutation bench
 
 demo: .venv/installed
 	$(BIN)/usage-pipeline demo
@@ -41,6 +41,8 @@ lock:
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-duckdb2.lock
 	echo 'pip-audit>=2.10,<3' | uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-audit.lock
+	uv pip compile requirements-peers.in --no-config --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-peers.lock
 	uv pip compile requirements-focus.in --no-config --universal --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-focus.lock
 
@@ -50,6 +52,16 @@ others: .venv-duckdb1/installed .venv-duckdb2/installed $(if $(PYTHON312),.venv-
 .venv-duckdb%/installed: requirements-duckdb%.lock
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+# Measures everything that docs/benchmarks.md tells, and writes its table and plot: some hours. One of them, smaller:
+# .venv/bin/python -m benchmarks normalise --rows 100000 --repeat 1
+bench: .venv/installed .venv-peers/installed
+	$(BIN)/python -m benchmarks
+
+.venv-peers/installed: requirements-peers.lock
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 # Known weaknesses of what requirements.lock holds; where their database cannot be asked, that is what it says.

@@ -6,8 +6,8 @@ WITH stated AS (
     GROUP BY vendor, account, period_start
 ),
 reach AS (
-    SELECT vendor, account, max(observed_at) FILTER (role = 'consumed') AS until
-    FROM lake.usage
+    SELECT vendor, account, max(observed_until) FILTER (role = 'consumed') AS until
+    FROM lake.held
     GROUP BY vendor, account
 ),
 newest AS (

@@ -5,7 +5,7 @@ FROM lake.metrics AS declared
 LEFT JOIN (
     SELECT
         vendor, endpoint, metric, role, aggregation, temporality,
-        min(usage_date) AS first_seen, max(usage_date) AS last_seen
-    FROM lake.usage
+        min(first_seen) AS first_seen, max(last_seen) AS last_seen
+    FROM lake.held
     GROUP BY ALL
 ) AS seen USING (vendor, endpoint, metric, role, aggregation, temporality);

@@ -1,11 +1,10 @@
 -- one row per series and UTC day with a measurement: what was consumed on the day, or what stood at its end
 CREATE VIEW usage_daily AS
-WITH consumed AS (
-    SELECT * EXCLUDE (month, role, fetched_at, response_id) FROM usage WHERE role = 'consumed'
-),
-amounts AS (
+-- Each kind reads the table by itself, and windows name the columns that a series has but one of: so a reader's own
+-- conditions on them reach the files.
+WITH amounts AS (
     SELECT
-        * EXCLUDE (value, is_final, period_start, period_end),
+        * EXCLUDE (month, role, fetched_at, response_id, value, is_final, period_start, period_end),
         CASE aggregation
             WHEN 'sum' THEN sum(value) OVER one_day
             WHEN 'max' THEN max(value) OVER one_day
@@ -16,26 +15,20 @@ amounts AS (
         min(period_start) OVER one_day AS covers_from,
         period_end AS covers_to,
         bool_and(is_final) OVER one_day AS is_final
-    FROM consumed
-    WHERE temporality = 'delta'
-    WINDOW one_day AS (PARTITION BY series_id, usage_date)
-    QUALIFY row_number() OVER (PARTITION BY series_id, usage_date ORDER BY period_end DESC) = 1
+    FROM usage
+    WHERE role = 'consumed' AND temporality = 'delta'
+    WINDOW one_day AS (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, usage_date)
+    QUALIFY row_number() OVER (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, usage_date ORDER BY period_end DESC) = 1
 ),
--- What an endpoint also tells day by day is not read off its running totals: it would count twice.
-told_daily AS (
-    SELECT vendor, account, endpoint, metric, unit, breakdown, min(usage_date) AS since
-    FROM lake.usage
-    WHERE role = 'consumed' AND aggregation = 'sum' AND temporality = 'delta'
-    GROUP BY ALL
-),
--- The last reading of each day, within the period that it belongs to.
+-- The last reading of each day, within the period that it belongs to. What an endpoint also tells day by day is not read
+-- off its running totals: it would count twice.
 readings AS (
-    SELECT consumed.*
-    FROM consumed
-    LEFT JOIN told_daily USING (vendor, account, endpoint, metric, unit, breakdown)
-    WHERE aggregation = 'sum' AND temporality = 'cumulative' AND (since IS NULL OR usage_date < since)
+    SELECT usage.* EXCLUDE (month, role, fetched_at, response_id)
+    FROM usage
+    LEFT JOIN lake.told_daily USING (vendor, account, endpoint, metric, unit, breakdown)
+    WHERE role = 'consumed' AND aggregation = 'sum' AND temporality = 'cumulative' AND (since IS NULL OR usage_date < since)
     QUALIFY row_number() OVER (
-        PARTITION BY series_id, period_start, usage_date ORDER BY period_end DESC, observed_at DESC
+        PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, period_start, usage_date ORDER BY period_end DESC, observed_at DESC
     ) = 1
 ),
 differences AS (
@@ -46,9 +39,9 @@ differences AS (
         coalesce(lag(period_end) OVER this_period, period_start) AS last_read,
         usage_date - coalesce(lag(usage_date) OVER this_period, utc_day(period_start) - 1) AS days,
         -- A meter's readings stay what they were: their difference stands once a later day was read.
-        is_final OR (period_end = observed_at AND usage_date < max(usage_date) OVER (PARTITION BY series_id)) AS is_final
+        is_final OR (period_end = observed_at AND usage_date < max(usage_date) OVER (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id)) AS is_final
     FROM readings
-    WINDOW this_period AS (PARTITION BY series_id, period_start ORDER BY usage_date)
+    WINDOW this_period AS (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, period_start ORDER BY usage_date)
 ),
 -- Where one period ends and the next begins within a day, the day has a part of each.
 metered AS (
@@ -61,13 +54,13 @@ metered AS (
         period_end AS covers_to,
         bool_and(is_final) OVER one_day AS is_final
     FROM differences
-    WINDOW one_day AS (PARTITION BY series_id, usage_date)
-    QUALIFY row_number() OVER (PARTITION BY series_id, usage_date ORDER BY period_end DESC) = 1
+    WINDOW one_day AS (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, usage_date)
+    QUALIFY row_number() OVER (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, usage_date ORDER BY period_end DESC) = 1
 ),
 -- Distinct counts, peaks, averages and levels are no amounts: the last one of the day stands as it was told.
 levels AS (
     SELECT
-        * EXCLUDE (period_start, period_end),
+        * EXCLUDE (month, role, fetched_at, response_id, period_start, period_end),
         'last_reading' AS derivation,
         CAST(CASE temporality
             WHEN 'cumulative' THEN usage_date - utc_day(period_start) + 1
@@ -76,9 +69,9 @@ levels AS (
         END AS INTEGER) AS days_covered,
         period_start AS covers_from,
         period_end AS covers_to
-    FROM consumed
-    WHERE temporality <> 'delta' AND NOT (aggregation = 'sum' AND temporality = 'cumulative')
-    QUALIFY row_number() OVER (PARTITION BY series_id, usage_date ORDER BY period_end DESC, observed_at DESC) = 1
+    FROM usage
+    WHERE role = 'consumed' AND temporality <> 'delta' AND NOT (aggregation = 'sum' AND temporality = 'cumulative')
+    QUALIFY row_number() OVER (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, usage_date ORDER BY period_end DESC, observed_at DESC) = 1
 )
 FROM amounts
 UNION ALL BY NAME

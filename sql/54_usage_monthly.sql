@@ -25,7 +25,7 @@ of_days AS (
         -- Days before the month are not the month's, and days of the row before are known already.
         least(
             days_covered, usage_date - first_day + 1,
-            coalesce(usage_date - lag(usage_date) OVER (PARTITION BY series_id, calendar, period_start ORDER BY usage_date), days_covered)
+            coalesce(usage_date - lag(usage_date) OVER (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, calendar, period_start ORDER BY usage_date), days_covered)
         ) AS new_days
     FROM months
     WHERE temporality <> 'cumulative' OR CASE WHEN aggregation = 'sum' THEN calendar = 'calendar' ELSE covers_from = period_start END
@@ -58,8 +58,8 @@ by_days AS (
         usage_date AS last_day,
         observed_at AS as_of
     FROM of_days
-    WINDOW month AS (PARTITION BY series_id, calendar, period_start)
-    QUALIFY row_number() OVER (PARTITION BY series_id, calendar, period_start ORDER BY usage_date DESC) = 1
+    WINDOW month AS (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, calendar, period_start)
+    QUALIFY row_number() OVER (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, calendar, period_start ORDER BY usage_date DESC) = 1
 ),
 -- A running total has the amount of its billing period itself; days at a reset in the middle of a day have two.
 by_readings AS (
@@ -77,10 +77,14 @@ by_readings AS (
     JOIN billing_months
         ON usage.vendor = billing_months.vendor AND usage.account = billing_months.account
         AND usage.period_start = billing_months.period_start
-    SEMI JOIN usage_daily ON usage.series_id = usage_daily.series_id AND usage.usage_date = usage_daily.usage_date
-    WHERE role = 'consumed' AND aggregation = 'sum' AND temporality = 'cumulative'
+    LEFT JOIN lake.told_daily
+        ON usage.vendor = told_daily.vendor AND usage.account = told_daily.account
+        AND usage.endpoint = told_daily.endpoint AND usage.metric = told_daily.metric
+        AND usage.unit = told_daily.unit AND usage.breakdown = told_daily.breakdown
+    WHERE role = 'consumed' AND aggregation = 'sum' AND temporality = 'cumulative' AND (since IS NULL OR usage_date < since)
     QUALIFY row_number() OVER (
-        PARTITION BY series_id, billing_months.period_start ORDER BY usage.period_end DESC, observed_at DESC
+        PARTITION BY usage.vendor, usage.account, usage.endpoint, usage.metric, usage.breakdown, series_id, billing_months.period_start
+        ORDER BY usage.period_end DESC, observed_at DESC
     ) = 1
 )
 SELECT

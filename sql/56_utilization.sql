@@ -3,6 +3,7 @@ CREATE VIEW utilization AS
 WITH months AS (
     SELECT *
     FROM usage_monthly
+    WHERE lake.is_weighed(metric, breakdown)
     QUALIFY calendar = 'billing' OR NOT bool_or(calendar = 'billing') OVER (PARTITION BY series_id)
 ),
 -- One way of counting each metric: the total before parts, few parts before many, the period to date before its days.
@@ -120,7 +121,8 @@ path AS (
         entitled, usage_daily.usage_date, sum(usage_daily.value) AS value
     FROM projections
     JOIN usage_daily USING (vendor, account, metric, unit, endpoint, breakdown, aggregation, temporality)
-    WHERE usage_daily.usage_date >= utc_day(projections.period_start)
+    WHERE lake.is_weighed(usage_daily.metric, usage_daily.breakdown)
+        AND usage_daily.usage_date >= utc_day(projections.period_start)
         AND usage_daily.usage_date <= projections.last_day
         AND (usage_daily.temporality <> 'cumulative' OR usage_daily.covers_from >= projections.period_start)
     GROUP BY ALL

@@ -24,7 +24,7 @@ FROM (
         lag(response_id) OVER readings AS old_response_id
     FROM lake.usage
     WHERE role = 'consumed' AND aggregation = 'sum' AND temporality = 'cumulative'
-    WINDOW readings AS (PARTITION BY series_id, period_start ORDER BY period_end, observed_at)
+    WINDOW readings AS (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id, period_start ORDER BY period_end, observed_at)
 )
 WHERE value < old_value;
 COMMENT ON COLUMN restatements.kind IS 'changed or withdrawn by a later answer; fell: a running total that fell within its period';

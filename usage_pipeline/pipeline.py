@@ -281,7 +281,7 @@ def load(
             outcome.through |= stages.load.through(endpoint, told.rows)
             outcome.notes |= told.notes
         if failed:
-            nothing = stages.replay.Told(stages.normalise.SCHEMA.empty_table())
+            nothing = stages.replay.Told()
             outcome.states |= stages.load.coverage(
                 lake,
                 endpoint,

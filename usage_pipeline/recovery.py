@@ -149,6 +149,6 @@ def _fail(store: ObjectStore, lake: stages.lake.Lake, endpoint: Endpoint, accoun
     """Write down that the days of an attempt failed, as it was done then."""
     receipt = stages.raw.told(store, attempt)
     why: Mapping[date, str] = dict.fromkeys(attempt.days, receipt.error)
-    nothing = stages.replay.Told(stages.normalise.SCHEMA.empty_table())
+    nothing = stages.replay.Told()
     failed, unavailable = ({}, why) if receipt.unavailable else (why, {})
     stages.load.coverage(lake, endpoint, account, told=nothing, failed=failed, unavailable=unavailable, now=attempt.at)

@@ -234,14 +234,15 @@ def _rows(
 ) -> Iterator[str]:
     """The rows of an endpoint against its answers, read again."""
     told = stages.replay.tell(store, endpoint, account, days)
-    done.rows += told.rows.num_rows
+    expected = told.rows.batches().read_all()
+    done.rows += expected.num_rows
     # What is not the answer that was kept has its own line.
     refused = {day: error for day, error in told.refused.items() if not isinstance(error, stages.raw.CorruptError)}
     for why, group in groupby(sorted((str(error), day) for day, error in refused.items()), lambda one: one[0]):
         for span in Days.runs([day for _why, day in group]):
             what = f"the newest answer cannot be read ({' '.join(why.split())})"
             yield _line("raw", account.name, endpoint.slug, span, what, f"ask again: {PULL}")
-    session.register("expected", told.rows)
+    session.register("expected", expected)
     found = warehouse.ask(
         session,
         warehouse.query("verify/other_rows"),

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from usage_pipeline.contract.time import Days
@@ -28,7 +29,7 @@ class Request:
     apart: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the hashes are kept: bodies may be large
 class Answer:
     """One answer, its body byte for byte."""
 
@@ -39,11 +40,11 @@ class Answer:
     body: bytes
     fetched_at: datetime
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.body).hexdigest()
 
-    @property
+    @cached_property
     def response_id(self) -> str:
         """Names this answer: the same answer to the same request at the same instant has one name."""
         told = f"{self.url}\n{self.fetched_at.isoformat()}\n{self.sha256}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pyarrow as pa
 
 from usage_pipeline.contract.schema import Table, Type
@@ -21,6 +23,7 @@ TYPES: dict[Type, pa.DataType] = {
 }
 
 
+@cache
 def schema(table: Table) -> pa.Schema:
     """The one explicit schema that a table is written with."""
     return pa.schema(pa.field(column.name, TYPES[column.type], nullable=column.nullable) for column in table.columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -130,9 +130,7 @@ def blocks(
     """
     split = {ours: texts(records, key, required=True) for ours, key in (dimensions or {}).items()}
     named = {ours: texts(records, key, required=False) for ours, key in (labels or {}).items()}
-    series, firsts = _distinct([*split.values(), *named.values()], len(records.items))
-    split_series = pd.DataFrame({ours: [column[row] for row in firsts] for ours, column in split.items()})
-    named_series = pd.DataFrame({ours: [column[row] for row in firsts] for ours, column in named.items()})
+    series, split_series, named_series = _series(split, named, len(records.items))
     observed_at = records.answer.fetched_at if observed_at is None else observed_at
     for key, metric in measures.items():
         column = records.column(key)
@@ -169,6 +167,27 @@ def _refuse_absent(records: Records, key: str) -> None:
             raise PayloadError(records.at(index, key), "expected a number, and it is missing")
 
 
+Texts = dict[str, list[str | None]]
+_LAST: list[tuple[Texts, Texts, tuple[Positions, pd.DataFrame, pd.DataFrame]]] = []
+
+
+def _series(split: Texts, named: Texts, size: int) -> tuple[Positions, pd.DataFrame, pd.DataFrame]:
+    """Which series each record is of, and the series' dimensions and labels: what is hashed later is few.
+
+    Answers of one endpoint mostly list the same things day after day: the frames of the last answer serve again.
+    """
+    for last_split, last_named, found in tuple(_LAST):
+        if len(found[0]) == size and last_split == split and last_named == named:
+            return found
+    series, firsts = _distinct([*split.values(), *named.values()], size)
+    frames = [
+        pd.DataFrame({ours: [column[row] for row in firsts] for ours, column in columns.items()})
+        for columns in (split, named)
+    ]
+    _LAST[:] = [(split, named, (series, frames[0], frames[1]))]
+    return series, frames[0], frames[1]
+
+
 def _distinct(columns: list[list[str | None]], size: int) -> tuple[Positions, Positions]:
     """Which distinct row of the columns each record has, and the first record of each: what is hashed later is few."""
     codes: Positions = np.zeros(size, np.int64)
@@ -176,6 +195,30 @@ def _distinct(columns: list[list[str | None]], size: int) -> tuple[Positions, Po
         found, _ = pd.factorize(np.array(column, object), use_na_sentinel=False)
         codes, _ = pd.factorize(codes * (int(found.max(initial=0)) + 1) + found)
     return codes, _firsts(codes)
+
+
+def cells(
+    items: Sequence[Mapping[str, Json]], label: str, columns: Mapping[str, int]
+) -> tuple[Positions, Positions, list[Json]]:
+    """The cells of a matrix whose lines are objects: column and line of each, and its value.
+
+    `label` is the member that is no cell. A cell of a column that `columns` does not know is in column -1.
+    """
+    keys: list[str] = []
+    codes: Positions = np.zeros(0, np.int64)
+    found, values, at = [codes], [], None
+    for item in items:
+        told = list(item)
+        if told != keys:  # lines mostly have the same keys in the same order
+            keys, at = told, told.index(label) if label in item else None
+            codes = np.fromiter((columns.get(key, -1) for key in keys if key != label), np.int64)
+        line = list(item.values())
+        if at is not None:
+            del line[at]
+        found.append(codes)
+        values += line
+    lines = np.repeat(np.arange(len(items)), [len(part) for part in found[1:]])
+    return np.concatenate(found), lines, values
 
 
 def within(days: Days, records: Records, key: str, start: Instants) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as standard
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -133,19 +134,34 @@ def refuse_unknown_numbers(value: Mapping[str, Json], known: Collection[str], pa
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Objects in an answer, and where they stand: an array of them, or one that is `alone`."""
+    """Objects in an answer, and where they stand: an array of them, or one that is `alone`.
+
+    `ours` are columns that take the place of the objects' own fields.
+    """
 
     answer: Answer
     items: list[dict[str, Json]]
     path: str
     alone: bool = False
+    ours: Mapping[str, list[Json]] = field(default_factory=dict)
 
     def at(self, index: int, key: str) -> str:
         return f"{self.path}.{key}" if self.alone else f"{self.path}[{index}].{key}"
 
     def column(self, key: str) -> list[Json]:
         """One field of every record; None where a record lacks it."""
-        return [item.get(key) for item in self.items]
+        if key in self.ours:
+            return self.ours[key]
+        try:
+            return list(map(itemgetter(key), self.items))
+        except KeyError:
+            return [item.get(key) for item in self.items]
+
+    def firsts(self, keys: Iterable[str]) -> list[int]:
+        """The first record of each combination of some fields: what depends on them alone is checked once."""
+        told = list(zip(*(map(repr, self.column(key)) for key in keys), strict=True)) or [()] * len(self.items)
+        found = dict(zip(reversed(told), range(len(told) - 1, -1, -1), strict=True))
+        return sorted(found.values())
 
 
 def record(answer: Answer, value: Json, path: str, known: Collection[str]) -> Records:
@@ -160,8 +176,9 @@ def records(answer: Answer, value: Json, path: str, known: Collection[str]) -> R
     if set(map(type, items)) - {dict}:
         index = next(i for i, item in enumerate(items) if not isinstance(item, dict))
         raise PayloadError(f"{path}[{index}]", f"expected an object, found {name(items[index])}")
+    found = Records(answer, items, path)
     unknown = set().union(*items) - set(known)
-    if any(set(map(type, (item.get(key) for item in items))) - PLAIN for key in unknown):
+    if any(set(map(type, found.column(key))) - PLAIN for key in unknown):
         for index, item in enumerate(items):
             refuse_unknown_numbers(item, known, f"{path}[{index}]")
-    return Records(answer, items, path)
+    return found

@@ -191,9 +191,13 @@ def _record(
             for day, shown in records.items():
                 context.log_event(dg.AssetMaterialization(key, partition=day.isoformat(), metadata=shown))
         else:
+            # What all days say is said once: Dagster copies all that was added before for each that is added.
+            newest = records[max(records)]
+            same = {name: told for name, told in newest.items() if all(told == of.get(name) for of in records.values())}
             for day, shown in records.items():
-                context.add_asset_metadata(shown, asset_key=key, partition_key=day.isoformat())
-            yield dg.MaterializeResult(asset_key=key)
+                if own := {name: value for name, value in shown.items() if name not in same}:
+                    context.add_asset_metadata(own, asset_key=key, partition_key=day.isoformat())
+            yield dg.MaterializeResult(asset_key=key, metadata=same)
         if silent:
             context.log.warning("%s: not available: %s", key.to_user_string(), _spans(silent))
     if failures:

@@ -68,12 +68,13 @@ def said(outcome: Outcome) -> str:
 
 
 def raw_days(place: Place, account: Account, outcome: Outcome) -> dict[date, Metadata]:
-    """The days that raw answers tell, those that have just landed and those that were kept before."""
-    shown = {
-        **traffic(outcome),
-        "raw answers": dg.MetadataValue.path(pipeline.raw_answers(place, account, outcome.endpoint)),
-    }
-    return dict.fromkeys(sorted(outcome.kept.union(outcome.landed)), shown)
+    """The days that raw answers tell, those that have just landed and those that were kept before.
+
+    The run's traffic stands at the newest one: on each of them it would look like the day's.
+    """
+    days = sorted(outcome.kept.union(outcome.landed))
+    where = dg.MetadataValue.path(pipeline.raw_answers(place, account, outcome.endpoint))
+    return {day: {"raw answers": where, **(traffic(outcome) if day == days[-1] else {})} for day in days}
 
 
 def usage_days(outcome: Outcome) -> dict[date, Metadata]:

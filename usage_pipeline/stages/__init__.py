@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         publish,
         raw,
         replay,
+        rows,
         tally,
         views,
     )
@@ -36,6 +37,7 @@ __all__ = [
     "publish",
     "raw",
     "replay",
+    "rows",
     "tally",
     "views",
 ]

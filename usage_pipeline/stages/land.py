@@ -38,7 +38,7 @@ def land(
     clock: Clock,
     concurrency: int = 4,
 ) -> list[Landed]:
-    """Ask for all of the days, in the fewest pieces that the endpoint allows, some at once.
+    """Ask for all of the days, in the fewest pieces that the endpoint allows, some at once, and their requests too.
 
     Days between them are asked for too where that saves a request. A piece that fails does not keep the others from
     landing.
@@ -53,7 +53,7 @@ def land(
             now = before[-1].at + timedelta(microseconds=1)
 
     def one(piece: Days) -> Landed:
-        return _piece(endpoint, account, piece, ask=ask, store=store, now=now)
+        return _piece(endpoint, account, piece, ask=ask, store=store, now=now, concurrency=concurrency)
 
     with ThreadPoolExecutor(concurrency) as pool:
         return list(pool.map(one, pieces))
@@ -74,26 +74,26 @@ def _piece(
     ask: Callable[[Request], Answer],
     store: ObjectStore,
     now: datetime,
+    concurrency: int,
 ) -> Landed:
     answers: list[Answer] = []
     problem: UsageError | None = None
     apart: list[UsageError | None] = []
-    try:
-        for request in endpoint.requests(account, days):
-            alone = None
-            try:
-                for answer in _pages(endpoint, request, ask):
-                    answers.append(answer)  # noqa: PERF402 - what came before a failing page is kept too
-            except UsageError as error:
-                if not request.apart:
-                    raise
-                alone = error
-                answers += [error.answer] if error.answer else []
+    with ThreadPoolExecutor(concurrency) as pool:
+        try:
+            requests = list(endpoint.requests(account, days))
+        except UsageError as refused:
+            requests, problem = [], refused
+        all_told = pool.map(lambda request: _told(endpoint, request, ask), requests)
+        for request, (told, error) in zip(requests, all_told, strict=True):
+            answers += told
             if request.apart:
-                apart.append(alone)
-    except UsageError as error:
-        problem = error
-        answers += [error.answer] if error.answer else []
+                apart.append(error)
+            elif error:
+                problem = error
+                # Without this one the others are of no use.
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
     if apart and all(apart):
         problem = problem or apart[0]
     if endpoint.history is History.SNAPSHOT and any(answer.fetched_at.date() not in days for answer in answers):
@@ -103,6 +103,19 @@ def _piece(
     # Failures without an answer too: the raw store tells of every attempt.
     raw.write(store, landing, error=str(problem or ""), unavailable=isinstance(problem, NotAvailableError))
     return Landed(days, len(answers), sum(len(answer.body) for answer in answers), problem)
+
+
+def _told(
+    endpoint: Endpoint, request: Request, ask: Callable[[Request], Answer]
+) -> tuple[list[Answer], UsageError | None]:
+    """A request's answer and those that follow it, up to the one that is an error; and that error."""
+    told: list[Answer] = []
+    try:
+        for answer in _pages(endpoint, request, ask):
+            told.append(answer)  # noqa: PERF402 - what came before a failing page is kept too
+    except UsageError as error:
+        return [*told, *([error.answer] if error.answer else [])], error
+    return told, None
 
 
 def _pages(endpoint: Endpoint, request: Request, ask: Callable[[Request], Answer]) -> Iterator[Answer]:

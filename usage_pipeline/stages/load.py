@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from itertools import groupby
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,43 +18,91 @@ from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, INVENTORY,
 from usage_pipeline.contract.time import DAY, Days, midnight
 from usage_pipeline.contract.vendor import Account, Endpoint, History
 from usage_pipeline.stages.lake import Lake, on_conflict, upsert
-from usage_pipeline.stages.normalise import outlook
 from usage_pipeline.stages.replay import Told
+from usage_pipeline.stages.rows import Rows, newest, outlook, unpacked
+
+PERIOD = ["series_id", "period_start", "period_end"]
+NEW = pa.schema([schema(USAGE).field(name) for name in (*PERIOD, "value", "response_id")])
+FRUGAL = {"batch_readahead": 2, "fragment_readahead": 1}
+"""How far a scan of the table reads ahead: by default further than fits into a small machine."""
 
 KNOWN = (State.COMPLETE, State.PROVISIONAL, State.EMPTY)
 
 
 @on_conflict
-def usage(lake: Lake, endpoint: Endpoint, account: Account, told: Told) -> int:
-    """Write the rows, and return how many. Days without rows lose theirs: an empty answer is an answer.
+def usage(lake: Lake, endpoint: Endpoint, account: Account, told: Told) -> None:
+    """Write the rows. Days without rows lose theirs: an empty answer is an answer.
 
     A window's load claims its days by `usage_date`, a snapshot's by the day of the observation. Rows that look ahead
     (a projection to the end of the billing period) replace older ones of the same day ahead, and yield to newer ones.
     """
     if not told.fetched:
-        return 0
+        return
     table = lake.open(USAGE)
     whose = f"vendor = '{account.vendor}' AND account = '{account.name}' AND endpoint = '{endpoint.slug}'"
     claim = [_claim(endpoint, span) for span in Days.runs(sorted(told.fetched))]
-    rows, ahead = _outlook(table, account, endpoint, told.rows)
-    if ahead:
-        dates = ", ".join(f"DATE '{day}'" for day in ahead)
+    ahead = told.rows.outlook
+    newer = _newer(table, account, endpoint, ahead)
+    if replaced := sorted(ahead.keys() - newer):
+        dates = ", ".join(f"DATE '{day}'" for day in replaced)
         claim.append(f"(usage_date IN ({dates}) AND role <> 'consumed' AND period_end > observed_at)")
     if endpoint.history is History.WINDOW:
+        # All that a window claims is of these months: files of others need not be looked at.
+        whose += f" AND month IN ({', '.join(repr(month) for month in _months([*told.fetched, *replaced]))})"
         # Before the rows: whoever loads again after a crash in between says the same again.
-        upsert(lake, RESTATEMENTS, restated(_before(table, account, endpoint, told), rows, told))
+        upsert(lake, RESTATEMENTS, pa.concat_tables(_restated(table, account, endpoint, told, newer)))
+    rows = told.rows.batches(without=newer)
     write_deltalake(table, rows, mode="overwrite", predicate=f"{whose} AND ({' OR '.join(claim)})")
-    return int(rows.num_rows)
 
 
-def _before(table: DeltaTable, account: Account, endpoint: Endpoint, told: Told) -> pa.Table:
-    """What the table says of the days that are told anew, where the period was over when it was said."""
-    return table.to_pyarrow_dataset(file_pruning_predicate=[("vendor", "=", account.vendor)]).to_table(
+def _restated(
+    table: DeltaTable, account: Account, endpoint: Endpoint, told: Told, newer: Collection[date]
+) -> Iterator[pa.Table]:
+    """What `restated` finds, month by month: all that was said before need not fit into memory."""
+    yield schema(RESTATEMENTS).empty_table()
+    days = _told_otherwise(table, account, endpoint, told)
+    for _, month in groupby(sorted(days), lambda day: (day.year, day.month)):
+        of_month = list(month)
+        before = pa.Table.from_batches(_before(table, account, endpoint, of_month, USAGE.names))
+        wanted = pa.array(of_month, pa.date32())
+        rows = [
+            batch
+            for part in told.rows.tables(["usage_date", *NEW.names], newer)
+            for batch in unpacked(part.filter(pc.is_in(part["usage_date"], wanted)).select(NEW.names))
+        ]
+        yield restated(before, pa.Table.from_batches(rows, NEW), told)
+
+
+def _told_otherwise(table: DeltaTable, account: Account, endpoint: Endpoint, told: Told) -> set[date]:
+    """The days of which the table holds rows of other answers than are told now."""
+    columns = ["usage_date", "response_id"]
+    before = {pair for batch in _before(table, account, endpoint, told.fetched, columns) for pair in _pairs(batch)}
+    if before:
+        before -= {pair for part in told.rows.tables(columns) for batch in unpacked(part) for pair in _pairs(batch)}
+    return {day for day, _ in before}
+
+
+def _pairs(batch: pa.RecordBatch) -> Iterable[tuple[date, str]]:
+    found = pa.Table.from_batches([batch]).group_by(batch.schema.names).aggregate([]).to_pydict()
+    return zip(found["usage_date"], found["response_id"], strict=True)
+
+
+def _before(
+    table: DeltaTable, account: Account, endpoint: Endpoint, days: Iterable[date], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """What the table says of days that are told anew, where the period was over when it was said."""
+    of_month = ("month", "in", _months(days))
+    rows: Iterator[pa.RecordBatch] = table.to_pyarrow_dataset(
+        file_pruning_predicate=[("vendor", "=", account.vendor), of_month]
+    ).to_batches(
+        columns=list(columns),
         filter=(pc.field("account") == account.name)
         & (pc.field("endpoint") == endpoint.slug)
-        & pc.field("usage_date").isin(list(told.fetched))
-        & (pc.field("period_end") <= pc.field("fetched_at"))
+        & pc.field("usage_date").isin(list(days))
+        & (pc.field("period_end") <= pc.field("fetched_at")),
+        **FRUGAL,
     )
+    return rows
 
 
 def restated(before: pa.Table, rows: pa.Table, told: Told) -> pa.Table:
@@ -63,13 +112,12 @@ def restated(before: pa.Table, rows: pa.Table, told: Told) -> pa.Table:
     """
     if not before.num_rows:
         return schema(RESTATEMENTS).empty_table()
-    period = ["series_id", "period_start", "period_end"]
     # Joined without the maps, which joins do not take.
-    old = before.select([*period, "usage_date", "value", "response_id"]).append_column(
+    old = before.select([*PERIOD, "usage_date", "value", "response_id"]).append_column(
         "row", pa.array(range(before.num_rows))
     )
-    new = rows.select([*period, "value", "response_id"]).rename_columns([*period, "new_value", "new_response_id"])
-    both = old.join(new, period)
+    new = rows.select([*PERIOD, "value", "response_id"]).rename_columns([*PERIOD, "new_value", "new_response_id"])
+    both = old.join(new, PERIOD)
     # Of a day that lacks a part nobody knows what was withdrawn.
     lacking = pa.array([day for day, parts in told.missing.items() if parts], pa.date32())
     gone = pc.and_(pc.is_null(both["new_response_id"]), pc.invert(pc.is_in(both["usage_date"], lacking)))
@@ -91,33 +139,30 @@ def restated(before: pa.Table, rows: pa.Table, told: Told) -> pa.Table:
     return pa.table({name: columns[name] for name in RESTATEMENTS.names}).cast(schema(RESTATEMENTS))
 
 
+def _months(days: Iterable[date]) -> list[str]:
+    """The partitions that rows on these days are in."""
+    return sorted({f"{day:%Y-%m}" for day in days})
+
+
 def _claim(endpoint: Endpoint, days: Days) -> str:
     if endpoint.history is History.SNAPSHOT:
         return f"(observed_at >= '{days.start:%Y-%m-%dT%H:%M:%SZ}' AND observed_at < '{days.end:%Y-%m-%dT%H:%M:%SZ}')"
     return f"(usage_date >= DATE '{days.first}' AND usage_date <= DATE '{days.last}')"
 
 
-def _outlook(table: DeltaTable, account: Account, endpoint: Endpoint, rows: pa.Table) -> tuple[pa.Table, list[date]]:
-    """The rows without an outlook that the table knows newer, and the days ahead that the rest replaces."""
-    ahead = outlook(rows)
-    if not ahead.any():
-        return rows, []
-    mine = _newest(rows.filter(pa.array(ahead)))
-    theirs = table.to_pyarrow_dataset(file_pruning_predicate=[("vendor", "=", account.vendor)]).to_table(
+def _newer(table: DeltaTable, account: Account, endpoint: Endpoint, ahead: Mapping[date, datetime]) -> set[date]:
+    """The days ahead of which the table knows a newer outlook."""
+    if not ahead:
+        return set()
+    of_month = ("month", "in", _months(ahead))
+    theirs = table.to_pyarrow_dataset(file_pruning_predicate=[("vendor", "=", account.vendor), of_month]).to_table(
         columns=["usage_date", "observed_at", "period_end", "role"],
         filter=(pc.field("account") == account.name)
         & (pc.field("endpoint") == endpoint.slug)
-        & pc.field("usage_date").isin(list(mine))
+        & pc.field("usage_date").isin(list(ahead))
         & (pc.field("role") != "consumed"),
     )
-    newer = [day for day, seen in _newest(theirs.filter(pa.array(outlook(theirs)))).items() if seen > mine[day]]
-    drop = ahead & np.asarray(pc.is_in(rows["usage_date"], pa.array(newer, pa.date32())).combine_chunks())
-    return rows.filter(pa.array(~drop)), sorted(mine.keys() - set(newer))
-
-
-def _newest(rows: pa.Table) -> dict[date, datetime]:
-    grouped = rows.group_by("usage_date").aggregate([("observed_at", "max")])
-    return dict(zip(grouped["usage_date"].to_pylist(), grouped["observed_at_max"].to_pylist(), strict=True))
+    return {day for day, seen in newest(theirs.filter(pa.array(outlook(theirs)))).items() if seen > ahead[day]}
 
 
 def companions(lake: Lake, endpoint: Endpoint, account: Account, told: Told) -> None:
@@ -143,21 +188,15 @@ def _upsert(lake: Lake, table: Table, frame: pd.DataFrame) -> None:
     if len(frame):
         rows = pa.Table.from_pandas(frame[table.names], schema(table), preserve_index=False)
 
+        first = {"first_seen": "least(source.first_seen, target.first_seen)"} if table is INVENTORY else {}
+
         def keep_newer(merger: object) -> None:
             older = "source.fetched_at < target.fetched_at"
-            merger.when_matched_update({"fetched_at": "target.fetched_at"}, predicate=older)  # type: ignore[attr-defined]
+            kept = {"fetched_at": "target.fetched_at", **first}
+            newer = {**{name: f"source.{name}" for name in table.names if name not in table.key}, **first}
+            merger.when_matched_update(kept, predicate=older).when_matched_update(newer)  # type: ignore[attr-defined]
 
-        def keep_first_seen(merger: object) -> None:
-            everything = {name: f"source.{name}" for name in table.names if name not in table.key}
-            merger.when_matched_update(  # type: ignore[attr-defined]
-                everything
-                | {
-                    "first_seen": "least(source.first_seen, target.first_seen)",
-                    "last_seen": "greatest(source.last_seen, target.last_seen)",
-                }
-            )
-
-        upsert(lake, table, rows, keep_first_seen if table is INVENTORY else keep_newer)
+        upsert(lake, table, rows, keep_newer)
 
 
 def coverage(
@@ -220,27 +259,33 @@ def coverage(
     return {row["usage_date"]: State(row["state"]) for row in rows}
 
 
-def _days(endpoint: Endpoint, rows: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:
+def _days(endpoint: Endpoint, rows: pa.Table) -> pa.ChunkedArray:
     """The day that each row's load is for."""
-    column = rows["observed_at"] if endpoint.history is History.SNAPSHOT else rows["usage_date"]
-    return np.asarray(column.combine_chunks().cast(pa.timestamp("us"))).astype("datetime64[D]")
+    return rows["observed_at"].cast(pa.date32()) if endpoint.history is History.SNAPSHOT else rows["usage_date"]
 
 
-def counts(endpoint: Endpoint, rows: pa.Table) -> dict[date, int]:
+def counts(endpoint: Endpoint, rows: Rows) -> dict[date, int]:
     """Rows by the day whose load brought them."""
-    days, numbers = np.unique(_days(endpoint, rows), return_counts=True)
-    return dict(zip(days.tolist(), numbers.tolist(), strict=True))
+    found: Counter[date] = Counter()
+    for part in rows.tables(["usage_date", "observed_at"]):
+        days, numbers = pc.value_counts(_days(endpoint, part)).flatten()
+        found.update(dict(zip(days.to_pylist(), numbers.to_pylist(), strict=True)))
+    return dict(found)
 
 
-def through(endpoint: Endpoint, rows: pa.Table) -> dict[date, datetime]:
+def through(endpoint: Endpoint, rows: Rows) -> dict[date, datetime]:
     """Up to when the usage that the vendor told reaches, by the day whose load brought the rows."""
-    consumed = rows.filter(pc.field("role") == "consumed")
-    # The rest of a period that is not over is not told yet.
-    end, observed = consumed["period_end"], consumed["observed_at"]
-    reach = pc.if_else(pc.less(end, observed), end, observed)
-    seen = pa.table({"day": pa.array(_days(endpoint, consumed)), "through": reach})
-    newest = seen.group_by("day").aggregate([("through", "max")])
-    return dict(zip(newest["day"].to_pylist(), newest["through_max"].to_pylist(), strict=True))
+    found: dict[date, datetime] = {}
+    for part in rows.tables(["usage_date", "role", "period_end", "observed_at"]):
+        consumed = part.filter(pc.equal(part["role"], "consumed"))
+        # The rest of a period that is not over is not told yet.
+        end, observed = consumed["period_end"], consumed["observed_at"]
+        reach = pc.if_else(pc.less(end, observed), end, observed)
+        seen = pa.table({"day": _days(endpoint, consumed), "through": reach})
+        latest = seen.group_by("day").aggregate([("through", "max")])
+        for day, told in zip(latest["day"].to_pylist(), latest["through_max"].to_pylist(), strict=True):
+            found[day] = max(told, found.get(day, told))
+    return found
 
 
 def known_for_good(lake: Lake, endpoint: Endpoint, account: Account, days: Iterable[date]) -> set[date]:
@@ -263,9 +308,11 @@ def known_for_good(lake: Lake, endpoint: Endpoint, account: Account, days: Itera
     }
 
 
-def _unsettled(endpoint: Endpoint, rows: pa.Table) -> set[date]:
+def _unsettled(endpoint: Endpoint, rows: Rows) -> set[date]:
     """A window's days that the vendor may still change. A snapshot's day is complete once it was captured."""
     if endpoint.history is History.SNAPSHOT:
         return set()
-    open_rows = ~np.asarray(rows["is_final"].combine_chunks().cast(pa.int8())).astype(bool)
-    return set(np.unique(_days(endpoint, rows)[open_rows]).tolist())
+    parts = rows.tables(["usage_date", "is_final"])
+    return {
+        day for part in parts for day in pc.unique(part["usage_date"].filter(pc.invert(part["is_final"]))).to_pylist()
+    }

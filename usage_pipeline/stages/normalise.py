@@ -7,8 +7,10 @@ finality and the way back to the raw answer. What the endpoint does not declare 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,28 +19,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from usage_pipeline.contract.answer import Landing
-from usage_pipeline.contract.arrow import INSTANT, schema
+from usage_pipeline.contract.arrow import INSTANT
 from usage_pipeline.contract.errors import PayloadError
-from usage_pipeline.contract.schema import USAGE, Temporality
+from usage_pipeline.contract.schema import Temporality
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Block, Endpoint, Normalised
+from usage_pipeline.stages.rows import PACKED, outlook
 
-SCHEMA = schema(USAGE)
+SCHEMA = PACKED
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Array = np.ndarray[Any, Any]
+MOST_KNOWN = 50_000
+"""Rows of a frame that is remembered from one answer to the next."""
 
 
 def usage(endpoint: Endpoint, landing: Landing, normalised: Normalised) -> pa.Table:
-    """The rows of one landing, in the schema of `usage`. Raises PayloadError where two rows have one key."""
+    """The rows of one landing as one table. Raises PayloadError where two rows have one key."""
+    return pa.concat_tables([SCHEMA.empty_table(), *parts(endpoint, landing, normalised)])
+
+
+def parts(endpoint: Endpoint, landing: Landing, normalised: Normalised) -> Iterator[pa.Table]:
+    """The rows of one landing, block by block. Raises PayloadError, at the end, where two rows have one key."""
     declared = {metric.key for metric in endpoint.metrics}
+    keys = Keys()
     for block in normalised.usage:
         if block.metric.key not in declared:
             raise PayloadError("$", f"{block.metric.name} ({block.metric.role}) is not declared by {endpoint.slug}")
         _refuse_undeclared(endpoint, block)
-    rows = pa.concat_tables(
-        [SCHEMA.empty_table(), *(_rows(endpoint, landing, block) for block in normalised.usage if len(block.values))]
-    )
-    refuse_duplicates(rows)
-    return rows
+        if len(block.values):
+            rows = _rows(endpoint, landing, block)
+            keys.add(rows)
+            yield rows
+    keys.refuse_duplicates()
 
 
 def _refuse_undeclared(endpoint: Endpoint, block: Block) -> None:
@@ -55,21 +67,55 @@ def _refuse_undeclared(endpoint: Endpoint, block: Block) -> None:
             )
 
 
-def refuse_duplicates(rows: pa.Table) -> None:
-    """One row a key: a second is an error, not a choice.
+@dataclass(slots=True)
+class Keys:
+    """What identifies the rows of one landing, in eight bytes a row.
 
     Within one landing `observed_at` makes no second row: instants and readings of a meter end where they were observed.
     """
-    counted = rows.group_by(["series_id", "period_start", "period_end"]).aggregate([([], "count_all")])
-    twice = counted.filter(pc.greater(counted["count_all"], 1))
-    if twice.num_rows:
-        key = twice.slice(0, 1).to_pylist()[0]
-        row = rows.filter(pc.equal(rows["series_id"], key["series_id"])).slice(0, 1).to_pylist()[0]
-        raise PayloadError(
-            "$",
-            f"{row['metric']} ({row['role']}) {dict(row['dimensions'])} is told twice for "
-            f"{key['period_start']} to {key['period_end']}",
+
+    parts: list[tuple[pa.Table, Array, Array]] = field(default_factory=list)
+    periods: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def add(self, rows: pa.Table) -> None:
+        """Take in the rows of one block."""
+        start, end = (np.asarray(rows[name].chunk(0).cast(pa.int64())) for name in ("period_start", "period_end"))
+        (starts, first), (ends, last) = map(pd.factorize, (start, end))
+        codes, pairs = pd.factorize(starts * len(last) + ends)
+        told = zip(first[pairs // len(last)].tolist(), last[pairs % len(last)].tolist(), strict=True)
+        known = np.array([self.periods.setdefault(period, len(self.periods)) for period in told], np.int32)
+        series = rows["series_id"].chunk(0)
+        self.parts.append((rows.slice(0, 1), np.asarray(series.indices), known[codes]))
+
+    def refuse_duplicates(self) -> None:
+        """One row a key: a second is an error, not a choice. Raises PayloadError."""
+        if not self.parts:
+            return
+        ids = [first["series_id"].chunk(0).dictionary for first, _, _ in self.parts]
+        series, _ = pd.factorize(np.concatenate([part.to_numpy(zero_copy_only=False) for part in ids]))
+        offsets = np.cumsum([0, *map(len, ids)])
+        keys = np.concatenate(
+            [
+                series[offset + codes] * len(self.periods) + periods
+                for offset, (_, codes, periods) in zip(offsets[:-1], self.parts, strict=True)
+            ]
         )
+        if len(self.periods) * (int(series.max()) + 1) <= 2 * len(keys) and np.bincount(keys).max() == 1:
+            return  # most are told on most days: counted faster than sorted
+        ordered = np.sort(keys)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        if not twice.size:
+            return
+        at = int(np.flatnonzero(keys == twice[0])[0])
+        ends = np.cumsum([len(codes) for _, codes, _ in self.parts])
+        part = int(np.searchsorted(ends, at, side="right"))
+        first, codes, _ = self.parts[part]
+        at -= int(ends[part]) - len(codes)
+        row = first.to_pylist()[0]
+        dimensions = first["dimensions"].chunk(0).dictionary[int(codes[at])].as_py()
+        start, end = list(self.periods)[int(twice[0]) % len(self.periods)]
+        period = " to ".join(str(EPOCH + timedelta(microseconds=tick)) for tick in (start, end))
+        raise PayloadError("$", f"{row['metric']} ({row['role']}) {dict(dimensions)} is told twice for {period}")
 
 
 def _rows(endpoint: Endpoint, landing: Landing, block: Block) -> pa.Table:
@@ -94,7 +140,11 @@ def _rows(endpoint: Endpoint, landing: Landing, block: Block) -> pa.Table:
         "unit": block.metric.unit,
         "breakdown": "+".join(sorted(block.dimensions.columns)),
     }
-    columns: dict[str, Any] = {name: pa.repeat(pa.scalar(text, pa.string()), size) for name, text in facts.items()}
+    same = pa.array(np.zeros(size, np.int8))
+    columns: dict[str, Any] = {
+        name: pa.DictionaryArray.from_arrays(same, pa.array([text], pa.string()))
+        for name, text in {**facts, "response_id": block.answer.response_id}.items()
+    }
     columns |= {
         "month": _month(day),
         "usage_date": pa.array(day.astype("int32"), pa.int32()).cast(pa.date32()),
@@ -105,9 +155,8 @@ def _rows(endpoint: Endpoint, landing: Landing, block: Block) -> pa.Table:
         "period_end": pa.array(end, INSTANT),
         "observed_at": pa.array(observed, INSTANT),
         "is_final": pa.array(np.broadcast_to(np.asarray(final, bool), size)),
-        "series_id": _per_series(_series_ids(facts, block), block),
+        "series_id": _per_series(_series_ids(block.dimensions, _named(facts)), block),
         "fetched_at": pa.array(fetched, INSTANT),
-        "response_id": pa.repeat(pa.scalar(block.answer.response_id, pa.string()), size),
     }
     return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
@@ -119,19 +168,36 @@ def _instants(value: Any, size: int) -> Array:
     return instants
 
 
-def _month(day: Array) -> pa.Array:
-    months, codes = np.unique(day.astype("datetime64[M]"), return_inverse=True)
-    return pa.array(months.astype(str), pa.string()).take(pa.array(codes))
+def _month(day: Array) -> pa.DictionaryArray:
+    codes, months = pd.factorize(day.astype("datetime64[M]").astype(np.int64))
+    names = pa.array(months.astype("datetime64[M]").astype(str), pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), names)
 
 
-def _per_series(values: pa.Array, block: Block) -> pa.Array:
+def _per_series(values: pa.Array, block: Block) -> pa.DictionaryArray:
     """Values known per series, for every row."""
-    if len(values) == 1:
-        return values.take(pa.array(np.zeros(len(block.values), np.int64)))
-    return values.take(pa.array(block.series))
+    codes = np.zeros(len(block.values), np.int32) if len(values) == 1 else block.series.astype(np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), values)
 
 
-def _maps(frame: pd.DataFrame) -> pa.Array:
+class Recent:
+    """What was made of the last few frames: the blocks of an answer share theirs, and so do answers day after day."""
+
+    def __init__(self, make: Callable[..., pa.Array], most: int) -> None:
+        self._make = make
+        self._made: deque[tuple[pd.DataFrame, tuple[str, ...], pa.Array]] = deque(maxlen=most)
+
+    def __call__(self, frame: pd.DataFrame, *facts: str) -> pa.Array:
+        for known, same, made in tuple(self._made):
+            if known is frame and same == facts:
+                return made
+        made = self._make(frame, *facts)
+        if len(frame) <= MOST_KNOWN:
+            self._made.append((frame, facts, made))
+        return made
+
+
+def _maps_of(frame: pd.DataFrame) -> pa.Array:
     """The rows of a frame of texts as maps; a missing text is a missing key."""
     names = sorted(frame.columns)
     texts = np.array([frame[name].to_numpy(object) for name in names], object).T.reshape(-1)
@@ -144,44 +210,24 @@ def _maps(frame: pd.DataFrame) -> pa.Array:
     )
 
 
-def _series_ids(facts: dict[str, str], block: Block) -> pa.Array:
-    """What identifies a series, hashed. Lengths stand before texts, so that no two series read alike."""
-    told = "".join(f"{name}={len(text)}:{text};" for name, text in sorted(facts.items()))
-    names = sorted(block.dimensions.columns)
-    rows: Iterable[tuple[str, ...]] = zip(*(block.dimensions[name] for name in names), strict=True) if names else [()]
+def _ids_of(dimensions: pd.DataFrame, facts: str) -> pa.Array:
+    """What identifies a series, hashed."""
+    names = sorted(dimensions.columns)
+    rows: Iterable[tuple[str, ...]] = (
+        zip(*(dimensions[name].to_list() for name in names), strict=True) if names else [()]
+    )
     return pa.array(
-        hashlib.blake2b(
-            (told + "".join(f"{name}={len(text)}:{text};" for name, text in zip(names, row, strict=True))).encode(),
-            digest_size=16,
-        ).hexdigest()
+        hashlib.blake2b((facts + _named(dict(zip(names, row, strict=True)))).encode(), digest_size=16).hexdigest()
         for row in rows
     )
 
 
-def outlook(rows: pa.Table) -> Array:
-    """Which rows report a period that was not over when observed: projections, and allowances for a whole period.
-
-    Of those only the newest observation stands, whatever day it was made on.
-    """
-    ahead = pc.and_(pc.greater(rows["period_end"], rows["observed_at"]), pc.not_equal(rows["role"], "consumed"))
-    found: Array = np.asarray(ahead.combine_chunks())
-    return found
+_maps, _series_ids = Recent(_maps_of, 4), Recent(_ids_of, 32)
 
 
-def newest_outlook(tables: Sequence[pa.Table]) -> pa.Table:
-    """Several observations of one snapshot endpoint as one table: all readings, and the newest outlook."""
-    rows = pa.concat_tables([SCHEMA.empty_table(), *tables])
-    ahead = outlook(rows)
-    if not ahead.any():
-        return rows
-    days = np.asarray(rows["usage_date"].combine_chunks().cast(pa.int32()))
-    seen = np.asarray(rows["observed_at"].combine_chunks().cast(pa.int64()))
-    # The answers of one landing arrive one after the other, and are one observation.
-    landing = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
-    told = pd.Series(np.where(ahead, seen, np.iinfo(np.int64).min))
-    told = told.groupby([days, landing]).transform("max")
-    newest = told.groupby(days).transform("max")
-    return rows.filter(pa.array(~ahead | (told == newest).to_numpy()))
+def _named(texts: Mapping[str, str]) -> str:
+    """Texts by name, in order. Lengths stand before texts, so that no two series read alike."""
+    return "".join([f"{name}={len(texts[name])}:{texts[name]};" for name in sorted(texts)])
 
 
 def within(rows: pa.Table, days: Iterable[Days], newer: Iterable[Days] = ()) -> pa.Table:
@@ -193,4 +239,5 @@ def within(rows: pa.Table, days: Iterable[Days], newer: Iterable[Days] = ()) -> 
     dates = pc.unique(rows["usage_date"].filter(pa.array(ahead))).to_pylist()
     past = pa.array([day for day in dates if any(day in span for span in spans)], pa.date32())
     ahead = ahead & ~np.asarray(pc.is_in(rows["usage_date"], past).combine_chunks())
-    return rows.filter(pa.array(inside | ahead))
+    kept = inside | ahead
+    return rows if kept.all() else rows.filter(pa.array(kept))

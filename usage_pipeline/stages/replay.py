@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
 from obstore.store import ObjectStore
 
 from usage_pipeline.contract.errors import UsageError
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account, Endpoint, History
 from usage_pipeline.stages import normalise, raw
+from usage_pipeline.stages.rows import Rows
 
 if TYPE_CHECKING:
     from usage_pipeline.contract.answer import Landing
@@ -30,7 +31,7 @@ class Told:
     `captured` the rows of a snapshot's days, each with its own outlook, which newer days replace in `rows`.
     """
 
-    rows: pa.Table
+    rows: Rows = field(default_factory=Rows)
     asked: dict[date, datetime] = field(default_factory=dict)
     fetched: dict[date, datetime] = field(default_factory=dict)
     refused: dict[date, UsageError] = field(default_factory=dict)
@@ -61,53 +62,59 @@ def read(store: ObjectStore, endpoint: Endpoint, attempts: Sequence[raw.Referenc
 def _window(
     store: ObjectStore, endpoint: Endpoint, references: list[raw.Reference], days: Days, landed: list[raw.Reference]
 ) -> Told:
-    told = Told(normalise.SCHEMA.empty_table())
-    tables = []
+    told = Told()
     untold = set(days)
     for reference in reversed(references):
         covered = sorted(day for day in untold if day in reference.days)
         if not covered:
             continue
+        # Days to come that have come since, and were told by a newer answer, are no outlook any more.
+        newer = [found.days for found in landed if found > reference]
         try:
-            landing, rows = _read(store, endpoint, reference, told, covered)
+            landing = _read(store, endpoint, reference, told, covered, newer)
         except UsageError as error:
             told.refused |= {day: error for day in covered if day not in told.refused}
             continue
         untold -= set(covered)
         told.fetched |= dict.fromkeys(covered, landing.landed_at)
-        # Days to come that have come since, and were told by a newer answer, are no outlook any more.
-        newer = [found.days for found in landed if found > reference]
-        tables.append(normalise.within(rows, Days.runs(covered), newer))
-    told.rows = normalise.newest_outlook(tables)
     return told
 
 
 def _snapshots(store: ObjectStore, endpoint: Endpoint, references: list[raw.Reference]) -> Told:
-    told = Told(normalise.SCHEMA.empty_table())
-    captured: dict[date, list[pa.Table]] = {}
-    for reference in references:
-        day = reference.days.first
-        try:
-            landing, rows = _read(store, endpoint, reference, told, [day])
-        except UsageError as error:
-            told.refused[day] = error
-            continue
-        told.refused.pop(day, None)
-        told.fetched[day] = landing.landed_at
-        captured.setdefault(day, []).append(rows)
-    told.captured = {day: normalise.newest_outlook(tables).num_rows for day, tables in captured.items()}
-    told.rows = normalise.newest_outlook([table for tables in captured.values() for table in tables])
+    told = Told()
+    by_day = sorted(references, key=lambda reference: reference.days.first)
+    for day, captures in groupby(by_day, lambda reference: reference.days.first):
+        before = len(told.rows)
+        for reference in captures:
+            try:
+                landing = _read(store, endpoint, reference, told, [day])
+            except UsageError as error:
+                told.refused[day] = error
+                continue
+            told.refused.pop(day, None)
+            told.fetched[day] = landing.landed_at
+        if len(told.rows) > before:
+            told.captured[day] = sum(part.num_rows for part in told.rows.tables(["usage_date"], since=before))
     return told
 
 
 def _read(
-    store: ObjectStore, endpoint: Endpoint, reference: raw.Reference, told: Told, covered: Iterable[date]
-) -> tuple[Landing, pa.Table]:
+    store: ObjectStore,
+    endpoint: Endpoint,
+    reference: raw.Reference,
+    told: Told,
+    covered: Sequence[date],
+    newer: Sequence[Days] = (),
+) -> Landing:
     landing = raw.read(store, reference)
     normalised = endpoint.normalise(landing)
-    rows = normalise.usage(endpoint, landing, normalised)
+    parts = normalise.parts(endpoint, landing, normalised)
+    if endpoint.history is History.WINDOW:
+        spans = list(Days.runs(covered))
+        parts = (normalise.within(part, spans, newer) for part in parts)
+    told.rows.add(parts)
     told.missing |= dict.fromkeys(covered, normalised.missing)
     told.notes |= dict.fromkeys(covered, normalised.notes)
     told.billing_periods += [frame.assign(fetched_at=landing.landed_at) for frame in normalised.billing_periods]
     told.inventory += [frame.assign(fetched_at=landing.landed_at) for frame in normalised.inventory]
-    return landing, rows
+    return landing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -48,11 +48,31 @@ def tables(session: duckdb.DuckDBPyConnection, lake: Lake) -> Iterator[str]:
             columns=", ".join(
                 field.format(f'"{name}"' if files else "NULL") for field, name in zip(fields, table.names, strict=True)
             ),
-            files=", ".join(f"'{quoted(file)}'" for file in files),
+            files=_texts(files),
         )
         yield comment("VIEW", f"lake.{table.name}", table.grain)
         for column in table.columns:
             yield comment("COLUMN", f'lake.{table.name}."{column.name}"', column.description)
+        if table.name == USAGE.name:
+            yield from _held(session, files)
+    # When all tables are there: what is entitled is in several.
+    metrics, breakdowns = session.execute(text("00_weighed_what")).fetchall()[0]
+    yield Template(text("00_weighed")).substitute(
+        metrics=_texts(["", *(metrics or [])]), breakdowns=_texts(["", *(breakdowns or [])])
+    )
+
+
+def _held(session: duckdb.DuckDBPyConnection, files: Sequence[str]) -> Iterator[str]:
+    """What each file of usage holds. Only those are read that came since the last publication."""
+    yield text("00_held")
+    known = {file for (file,) in session.execute(text("00_held_files")).fetchall()}
+    for change, those in (("00_held_gone", known.difference(files)), ("00_held_new", set(files) - known)):
+        if those:
+            yield Template(text(change)).substitute(files=_texts(sorted(those)))
+
+
+def _texts(texts: Iterable[str]) -> str:
+    return ", ".join(f"'{quoted(said)}'" for said in texts)
 
 
 def _path(uri: str) -> str:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     import httpx
     import pandas as pd
 
+    from usage_pipeline.kit.frames import Instants
+    from usage_pipeline.kit.payload import Records
+
 DOCUMENTATION = (
     "https://docs.aveva.com/bundle/connect-data-services-developer/page/api-reference/operations/operations-usage.html"
 )
@@ -121,6 +124,8 @@ BY_NAMESPACE = {"namespace": "NamespaceId"}
 BY_COMMUNITY = {"community": "CommunityId"}
 # `Source` is not in the answer: it is what was asked for.
 IN_COMMUNITY = BY_COMMUNITY | {"source": "Source"}
+# What says whose a row is.
+IDS = ("TenantId", *TENANTS.values(), "NamespaceId", "CommunityId")
 # What the rows of one day and series can differ in, and the option that makes each a series of its own.
 PARTS = {
     "ClusterRegion": (BY_NAMESPACE, "split_regions"),
@@ -192,16 +197,17 @@ def usage(landing: Landing, by: Mapping[str, str]) -> Normalised:
 
 def _daily(landing: Landing, answer: Answer, by: Mapping[str, str]) -> Iterator[Block]:
     rows = kit.payload.records(answer, kit.payload.json(answer), "$", FIELDS)
-    for index, item in enumerate(rows.items):
-        _refuse_others(rows, index, item, landing.options["tenant_id"], by)
-    rows = replace(rows, items=[_folded(item, answer.request, by) for item in rows.items])
+    there = set().union(*rows.items)
+    for index in rows.firsts(sorted(there.intersection(IDS))):
+        _refuse_others(rows, index, rows.items[index], landing.options["tenant_id"], by)
+    rows = replace(rows, ours=_folded(rows, by, there))
     dimensions, labels = _split(landing.options, by)
     instants = kit.frames.times(rows, "Date", kit.frames.instant)
     start = instants.astype("datetime64[D]").astype("datetime64[us]")
     # An inclusive `end` brings the day after the last; it is another load's, and is left out.
     beyond = start == kit.frames.utc64([landing.days.end])
     kit.frames.within(landing.days, rows, "Date", start - beyond * kit.frames.ONE_DAY)
-    _refuse_parts(rows, start.tolist(), by, dimensions)
+    _refuse_parts(rows, start, by, dimensions)
     kept = ~beyond
     if by == BY_NAMESPACE and (wanted := landing.options["namespaces"]):
         named = {name.lower() for name in wanted}
@@ -237,9 +243,7 @@ def _splits(by: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return dimensions, labels
 
 
-def _refuse_others(
-    rows: kit.payload.Records, index: int, item: Mapping[str, Any], ours: str, by: Mapping[str, str]
-) -> None:
+def _refuse_others(rows: Records, index: int, item: Mapping[str, Any], ours: str, by: Mapping[str, str]) -> None:
     """Refuse rows of other tenants, namespaces and communities than those that were asked for."""
     tenants = {key: item[key] for key in ("TenantId", *TENANTS.values()) if item.get(key) not in (None, NOBODY)}
     # In a community it is not told whose id `TenantId` is. Since 2022-08 it may be null.
@@ -255,25 +259,36 @@ def _refuse_others(
             raise PayloadError(rows.at(index, key), f"{found!r} was not asked for")
 
 
-def _folded(item: Mapping[str, Any], request: Request, by: Mapping[str, str]) -> dict[str, Any]:
-    """A row with its ids in one spelling. A community's own answer need not repeat which community it is of."""
-    told = {key: item[key].lower() for key in FOLDED if isinstance(item.get(key), str)}
+def _folded(rows: Records, by: Mapping[str, str], there: set[str]) -> dict[str, list[Any]]:
+    """Ids in one spelling. A community's own answer need not repeat which community it is of."""
+    told = {
+        key: [value.lower() if isinstance(value, str) else value for value in rows.column(key)]
+        for key in there.intersection(FOLDED)
+    }
     if "source" in by:
-        told = {"CommunityId": request.part.lower(), "Source": dict(request.params)["source"].lower()} | told
-    return {**item, **told}
+        request = rows.answer.request
+        asked = request.part.lower()
+        nobody = [None] * len(rows.items)
+        told["CommunityId"] = [asked if value is None else value for value in told.get("CommunityId", nobody)]
+        told["Source"] = [dict(request.params)["source"].lower()] * len(rows.items)
+    return told
 
 
-def _refuse_parts(rows: kit.payload.Records, days: list[Any], by: Mapping[str, str], split: Mapping[str, str]) -> None:
+def _refuse_parts(rows: Records, start: Instants, by: Mapping[str, str], split: Mapping[str, str]) -> None:
     """Refuse a series whose day comes in parts. Whether it does must not decide, answer by answer, what a series is."""
-    seen: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for index, (day, item) in enumerate(zip(days, rows.items, strict=True)):
-        other = seen.setdefault((day, *(str(item.get(key)) for key in split.values())), item)
+    series = list(zip(start.astype(int).tolist(), *(map(str, rows.column(key)) for key in split.values()), strict=True))
+    if len(set(series)) == len(series):
+        return
+    days = start.tolist()
+    parts = {key: rows.column(key) for key in PARTS}
+    seen: dict[tuple[Any, ...], int] = {}
+    for index, one in enumerate(series):
+        other = seen.setdefault(one, index)
         for key, (splits, option) in PARTS.items():
-            if item.get(key) != other.get(key):
+            if parts[key][index] != parts[key][other]:
                 hint = f"set options: {option}: true" if splits.items() <= by.items() else "no option tells them apart"
-                raise PayloadError(
-                    rows.at(index, key), f"{day:%Y-%m-%d} is told twice: {item.get(key)}, {other.get(key)}; {hint}"
-                )
+                told = f"{parts[key][index]}, {parts[key][other]}"
+                raise PayloadError(rows.at(index, key), f"{days[index]:%Y-%m-%d} is told twice: {told}; {hint}")
 
 
 def resource_usage(landing: Landing) -> Normalised:

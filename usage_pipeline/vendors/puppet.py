@@ -86,7 +86,7 @@ EVENTS = {
     ),
 }
 MEASURES = NODES | EVENTS
-# What explains a step in a series without making it another one. Both are put into the items here.
+# What explains a step in a series without making it another one. Both are told here, not by the items.
 LABELS = {"pe_version": "#pe_version", "event_fields": "#event_fields"}
 
 
@@ -119,11 +119,11 @@ def _blocks(answer: Answer, days: Days, version: str | None) -> Iterator[Block]:
     # `pagination` only echoes dates. A number in it would mean pages, and that this answer is not all.
     kit.payload.refuse_unknown_numbers(kit.payload.obj(body, "$"), {"items"}, "$")
     items = kit.payload.records(answer, kit.payload.member(body, "items"), "$.items", {"date", *MEASURES})
-    labelled = [
-        {**item, "#pe_version": version, "#event_fields": "absent" if EVENTS.keys().isdisjoint(item) else "present"}
-        for item in items.items
-    ]
-    items = replace(items, items=labelled)
+    labels: dict[str, list[str | None]] = {
+        "#pe_version": [version] * len(items.items),
+        "#event_fields": ["absent" if EVENTS.keys().isdisjoint(item) else "present" for item in items.items],
+    }
+    items = replace(items, ours=labels)
     start = kit.frames.times(items, "date", kit.frames.day)
     kit.frames.within(days, items, "date", start)
     yield from kit.frames.blocks(

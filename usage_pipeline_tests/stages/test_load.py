@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from usage_pipeline import stages
 from usage_pipeline.contract.answer import Request
 from usage_pipeline.contract.errors import PayloadError
-from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, USAGE, State, Table
+from usage_pipeline.contract.schema import BILLING_PERIODS, COVERAGE, INVENTORY, USAGE, State, Table
+from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Endpoint
 from usage_pipeline_tests.stages.invented import ACCOUNT, SNAPSHOT, WINDOW, Bench, at, days_of, on
 
@@ -101,7 +103,7 @@ def test_a_day_that_only_ever_failed_is_failed(bench: Bench) -> None:
 
 def test_a_failed_attempt_leaves_a_known_day_known(bench: Bench) -> None:
     bench.pull(WINDOW, MARCH)
-    nothing = stages.replay.Told(stages.normalise.SCHEMA.empty_table())
+    nothing = stages.replay.Told()
     stages.load.coverage(
         bench.lake, WINDOW, ACCOUNT, told=nothing, unavailable={}, now=bench.now,
         failed={date(2026, 3, 2): "busy", date(2026, 3, 9): "busy"},
@@ -222,3 +224,75 @@ def test_an_older_answer_does_not_speak_of_days_that_a_newer_one_tells(bench: Be
     bench.load(replace(WINDOW, normalise=whole), MARCH)
     assert [reason for *_, reason in coverage(bench).values()].count("2026-03-02") == 1
     assert coverage(bench)["2026-03-02"][2] == "2026-03-02"
+
+
+def reach(bench: Bench, endpoint: Endpoint, days: Days) -> dict[str, datetime]:
+    rows_told = stages.replay.tell(bench.store, endpoint, ACCOUNT, days).rows
+    return {str(day): instant for day, instant in stages.load.through(endpoint, rows_told).items()}
+
+
+def test_what_is_told_reaches_to_the_end_of_the_day_or_to_now(bench: Bench) -> None:
+    assert reach(bench, WINDOW, MARCH) == {}
+    bench.pull(WINDOW, on("2026-03-17", "2026-03-18"))
+    assert reach(bench, WINDOW, on("2026-03-17", "2026-03-18")) == {
+        "2026-03-17": at("2026-03-18", 0),
+        "2026-03-18": at("2026-03-18", 12),
+    }
+
+
+def test_a_meter_reaches_to_its_last_reading_and_its_outlook_does_not_count(bench: Bench) -> None:
+    bench.answer = always({"used": 10, "ahead": 30})
+    bench.pull(SNAPSHOT, on("2026-03-18"))
+    bench.now += timedelta(hours=3)
+    bench.pull(SNAPSHOT, on("2026-03-18"))
+    assert reach(bench, SNAPSHOT, on("2026-03-18")) == {"2026-03-18": at("2026-03-18", 15)}
+
+
+def known(bench: Bench, days: Days, endpoint: Endpoint = WINDOW, name: str = ACCOUNT.name) -> list[str]:
+    found = stages.load.known_for_good(bench.lake, endpoint, replace(ACCOUNT, name=name), days)
+    return sorted(map(str, found))
+
+
+def test_days_are_known_for_good_once_the_vendor_s_numbers_settled(bench: Bench) -> None:
+    """They settle two days after the day's end. On the first and on the sixteenth nothing was used."""
+    days = on("2026-02-28", "2026-03-18")
+    assert known(bench, days) == []
+    bench.answer = lambda request: {str(day): 5 for day in days_of(request) if day.day not in {1, 16}}
+    for asked in (on("2026-03-01", "2026-03-02"), on("2026-03-15", "2026-03-17")):
+        bench.pull(WINDOW, asked)
+    assert known(bench, days) == ["2026-03-01", "2026-03-02", "2026-03-15"]
+    assert known(bench, on("2026-03-02", "2026-03-14")) == ["2026-03-02"]
+    assert known(bench, days, SNAPSHOT) == known(bench, days, name="other") == []
+
+
+def test_a_day_that_cannot_be_had_is_known_for_good(bench: Bench) -> None:
+    day = date(2026, 3, 17)
+    nothing = stages.replay.tell(bench.store, SNAPSHOT, ACCOUNT, on("2026-03-17"))
+    states = stages.load.coverage(
+        bench.lake, SNAPSHOT, ACCOUNT, told=nothing, failed={}, unavailable={day: "gone"}, now=bench.now
+    )
+    assert states == {day: State.NOT_AVAILABLE}
+    assert coverage(bench) == {"2026-03-17": ("not_available", 0, "gone")}
+    assert known(bench, on("2026-03-17"), SNAPSHOT) == ["2026-03-17"]
+
+
+def test_an_older_answer_does_not_date_a_billing_period_back(bench: Bench) -> None:
+    bench.answer = always({"used": 10, "ahead": 30})
+    for day in ("2026-03-18", "2026-03-17"):
+        bench.now = at(day)
+        bench.pull(SNAPSHOT, on(day))
+    (period,) = rows(bench, BILLING_PERIODS)
+    assert period["fetched_at"] == at("2026-03-18")
+
+
+def test_an_inventory_remembers_when_a_thing_was_seen_first_and_last(bench: Bench) -> None:
+    def told(colour: str) -> stages.replay.Told:
+        frame = pd.DataFrame({"item": ["pen"], "attributes": [[("colour", colour)]], "response_id": ["answer"]})
+        return stages.replay.Told(inventory=[frame.assign(fetched_at=bench.now)])
+
+    for day, colour in (("2026-03-10", "red"), ("2026-03-18", "blue"), ("2026-03-14", "green")):
+        bench.now = at(day)
+        stages.load.companions(bench.lake, SNAPSHOT, ACCOUNT, told(colour))
+    (item,) = rows(bench, INVENTORY)
+    assert (item["first_seen"], item["last_seen"]) == (at("2026-03-10"), at("2026-03-18"))
+    assert (item["fetched_at"], item["attributes"]) == (at("2026-03-18"), [("colour", "blue")])

@@ -23,6 +23,7 @@ from usage_pipeline.contract.schema import USAGE, Aggregation, Role, Temporality
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Block, Endpoint, History, Metric, Normalised
 from usage_pipeline.stages import normalise
+from usage_pipeline.stages.rows import Rows, outlook
 from usage_pipeline_tests.conftest import NOW
 
 MIDNIGHT = datetime(2026, 3, 18, tzinfo=UTC)
@@ -410,6 +411,13 @@ def told(at: datetime, *metrics: Metric, value: int = 1, dimensions: pd.DataFram
     return table(reading, *(block(metric, (value,), observed_at=at, **MONTH, **split) for metric in metrics))
 
 
+def newest_outlook(landings: Iterable[pa.Table]) -> pa.Table:
+    rows = Rows()
+    for landing in landings:
+        rows.add([landing])
+    return pa.concat_tables([normalise.SCHEMA.empty_table(), *rows.tables()])
+
+
 def seen(found: pa.Table, role: str) -> list[tuple[datetime, int]]:
     return sorted((row["observed_at"], int(row["value"])) for row in found.to_pylist() if row["role"] == role)
 
@@ -423,27 +431,27 @@ def test_outlook_is_what_is_not_used_of_a_period_that_is_not_over() -> None:
         block(AHEAD, **over),
         block(READING, start=NOW, end=NOW),
     )
-    assert normalise.outlook(found).tolist() == [False, True, True, False, False]
+    assert outlook(found).tolist() == [False, True, True, False, False]
 
 
 def test_all_readings_stand_and_only_the_newest_outlook() -> None:
     early, late = MIDNIGHT, MIDNIGHT + DAY
     for order in ([(early, 1), (late, 2)], [(late, 2), (early, 1)]):
-        found = normalise.newest_outlook([told(at, AHEAD, INCLUDED, value=value) for at, value in order])
+        found = newest_outlook([told(at, AHEAD, INCLUDED, value=value) for at, value in order])
         assert seen(found, "consumed") == [(early, 1), (late, 2)]
         assert seen(found, "projected") == [(late, 2)]
         assert seen(found, "entitled") == [(late, 2)]
 
 
 def test_an_outlook_that_the_newest_observation_no_longer_tells_is_gone() -> None:
-    found = normalise.newest_outlook([told(MIDNIGHT, AHEAD, INCLUDED), told(MIDNIGHT + DAY, AHEAD)])
+    found = newest_outlook([told(MIDNIGHT, AHEAD, INCLUDED), told(MIDNIGHT + DAY, AHEAD)])
     assert seen(found, "projected") == [(MIDNIGHT + DAY, 1)]
     assert seen(found, "entitled") == []
 
 
 def test_outlooks_of_other_periods_do_not_compete() -> None:
     other = table(block(AHEAD, (5,), observed_at=MIDNIGHT, start=MONTH["end"], end=datetime(2026, 5, 1, tzinfo=UTC)))
-    found = normalise.newest_outlook([other, told(NOW, AHEAD)])
+    found = newest_outlook([other, told(NOW, AHEAD)])
     assert seen(found, "projected") == [(MIDNIGHT, 5), (NOW, 1)]
 
 
@@ -457,13 +465,13 @@ def test_answers_of_one_landing_are_one_observation() -> None:
             block(AHEAD, observed_at=at + second, **MONTH, dimensions=pd.DataFrame({"group": ["g2"]})),
         )
 
-    found = normalise.newest_outlook([landing(MIDNIGHT), landing(NOW), landing(MIDNIGHT - DAY)])
+    found = newest_outlook([landing(MIDNIGHT), landing(NOW), landing(MIDNIGHT - DAY)])
     assert seen(found, "projected") == [(NOW, 1), (NOW + second, 1)]
 
 
 def test_nothing_has_no_outlook() -> None:
-    assert normalise.newest_outlook([]).num_rows == 0
-    assert normalise.newest_outlook([table(block())]).num_rows == 1
+    assert newest_outlook([]).num_rows == 0
+    assert newest_outlook([table(block())]).num_rows == 1
 
 
 def test_rows_of_the_wanted_days_and_the_outlook_are_kept() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 from usage_pipeline import kit
@@ -230,19 +229,13 @@ def _variation(value: Any) -> str:
 
 def _block(found: Found, points: Records, start: Instants, named: tuple[pd.DataFrame, pd.DataFrame]) -> Block:
     """All points of an answer: series "7" is described by row 7 of `named`."""
-    import numpy as np
-
     series, (dimensions, labels) = found.series, named
-    place = {"time": -1} | {str(n): n for n in range(len(dimensions))}
-    codes = np.fromiter((place.get(key, -2) for key in chain.from_iterable(points.items)), np.int64)
-    row = np.repeat(np.arange(len(points.items)), [len(item) for item in points.items])
-    if (codes == -2).any():
-        n = int(row[codes == -2][0])
-        key = min(points.items[n].keys() - place)
+    place = {str(n): n for n in range(len(dimensions))}
+    codes, row, values = kit.frames.cells(points.items, "time", place)
+    if (codes < 0).any():
+        n = int(row[codes < 0][0])
+        key = min(points.items[n].keys() - place.keys() - {"time"})
         raise PayloadError(points.at(n, key), f"one series too many: metadata explains {len(dimensions)}")
-    used = codes >= 0
-    values = list(compress(chain.from_iterable(item.values() for item in points.items), used))
-    codes, row = codes[used], row[used]
 
     def path(index: int) -> str:
         return points.at(int(row[index]), str(codes[index]))

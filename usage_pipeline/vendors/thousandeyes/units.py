@@ -23,6 +23,7 @@ from usage_pipeline.contract.errors import PayloadError
 from usage_pipeline.contract.schema import Aggregation, Role, Temporality
 from usage_pipeline.contract.time import Days
 from usage_pipeline.contract.vendor import Account, Block, Endpoint, History, Metric, Normalised
+from usage_pipeline.kit.payload import Records
 from usage_pipeline.vendors.thousandeyes import options
 from usage_pipeline.vendors.thousandeyes.facts import (
     AGENT,
@@ -49,6 +50,7 @@ BY_TEST = {
     "cloudUnitsUsed": _metric("cloudUnits", "that tests consumed on the day"),
     "enterpriseUnitsUsed": _metric("enterpriseUnits", "that tests consumed on the day"),
 }
+NONE = (None,) * len(BY_TEST)
 BY_AGENT = {"enterpriseUnitsUsed": _metric("enterpriseUnits", RAN_ON)}
 IGNORED = dict.fromkeys(
     ("cloudUnitsProjected", "enterpriseUnitsProjected"),
@@ -99,7 +101,9 @@ def normalise_tests(landing: Landing) -> Normalised:
 
 def normalise_agents(landing: Landing) -> Normalised:
     """Units by agent and account group, of the days asked for."""
-    return _normalise(landing, BY_AGENT, AGENT_SPLIT, AGENT_LABELS, lambda item, _path: {**item, "agent": agent(item)})
+    return _normalise(
+        landing, BY_AGENT, AGENT_SPLIT, AGENT_LABELS, lambda part: {"agent": list(map(agent, part.items))}
+    )
 
 
 def _normalise(
@@ -107,7 +111,7 @@ def _normalise(
     measures: Mapping[str, Metric],
     dimensions: Mapping[str, str],
     labels: Mapping[str, str],
-    told: Callable[[dict[str, Any], str], dict[str, Any]],
+    ours: Callable[[Records], dict[str, list[Any]]],
 ) -> Normalised:
     usage: list[Block] = []
     known = {*measures, *IGNORED, *dimensions.values(), *labels.values()}
@@ -115,7 +119,7 @@ def _normalise(
         body = kit.payload.obj(kit.payload.json(answer), "$")
         kit.payload.refuse_unknown_numbers(body, {"breakdowns"}, "$")
         part = kit.payload.records(answer, kit.payload.member(body, "breakdowns"), "$.breakdowns", known)
-        part = replace(part, items=[told(item, f"{part.path}[{n}]") for n, item in enumerate(part.items)])
+        part = replace(part, ours=ours(part))
         usage += kit.frames.blocks(
             part,
             measures,
@@ -128,14 +132,17 @@ def _normalise(
     return Normalised(tuple(usage))
 
 
-def _told(item: dict[str, Any], path: str) -> dict[str, Any]:
+def _told(part: Records) -> dict[str, list[Any]]:
     """A test is on schedule unless it says otherwise. One without any number would vanish, so it is refused."""
-    instant = item.get("isInstantTest", False)
-    if not isinstance(instant, bool):
-        raise PayloadError(f"{path}.isInstantTest", f"expected a boolean, found {kit.payload.name(instant)}")
-    if all(item.get(key) is None for key in BY_TEST):
-        raise PayloadError(path, f"a test with none of {', '.join(BY_TEST)}")
-    return {**item, "isInstantTest": instant}
+    instant = [item.get("isInstantTest", False) for item in part.items]
+    for n, value in enumerate(instant):
+        if value is not False and value is not True:
+            path = part.at(n, "isInstantTest")
+            raise PayloadError(path, f"expected a boolean, found {kit.payload.name(value)}")
+    for n, values in enumerate(zip(*map(part.column, BY_TEST), strict=True)):
+        if values == NONE:
+            raise PayloadError(f"{part.path}[{n}]", f"a test with none of {', '.join(BY_TEST)}")
+    return {"isInstantTest": instant}
 
 
 PRICED = re.compile("pric(e|ing)|usage[- ]based|subscri|contract|licen[cs]e|not (available|enabled)", re.IGNORECASE)

@@ -93,7 +93,7 @@ def _blocks(answer: Answer, told: dict[str, Any], start: datetime, end: datetime
             continue
         used, projected = f"{prefix}Used", f"{prefix}Projected"
         part = kit.payload.records(answer, told[name], f"$.usage.{name}", TEXTS | {used, projected} & known)
-        part = replace(part, items=[{**item, "agent": agent(item)} for item in part.items])
+        part = replace(part, ours={"agent": list(map(agent, part.items))})
         rows_of = partial(rows, part, dimensions=dimensions, labels=labels)
         yield from rows_of({used: USED[used]}, end=now)
         if projected in PROJECTED:

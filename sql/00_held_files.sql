@@ -1,0 +1,2 @@
+-- one row per file that is described
+SELECT DISTINCT file FROM lake.held;
