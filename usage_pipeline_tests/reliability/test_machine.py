@@ -239,6 +239,8 @@ def test_a_month_that_ends_while_a_window_is_asked_for(tmp_path: Path) -> None:
     with world.sandbox(TurnableClock(at("2026-04-01", 1))) as address:
         assert pull(home, address, clock, "puppet", "usage", days).failures == {}
         assert clock.now >= at("2026-04-01", 0)
+        # Nobody was asked for a day that began while the vendor was asked.
+        assert [folder.name for folder in home.glob("raw/puppet/*/usage/*")] == ["2026-03-30--2026-03-31"]
         covered = [row["usage_date"] for row in world.table(home, COVERAGE)]
         assert covered == [date(2026, 3, 30), date(2026, 3, 31)]
         assert {row["month"] for row in world.table(home)} == {"2026-03"}
