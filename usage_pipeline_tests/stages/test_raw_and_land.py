@@ -13,9 +13,9 @@ import pytest
 import zstandard
 
 from usage_pipeline import stages
-from usage_pipeline.contract.answer import Request
+from usage_pipeline.contract.answer import Landing, Request
 from usage_pipeline.contract.errors import PayloadError, TransientError
-from usage_pipeline_tests.stages.invented import ACCOUNT, SNAPSHOT, WINDOW, Bench, days_of, on
+from usage_pipeline_tests.stages.invented import ACCOUNT, SNAPSHOT, WINDOW, Bench, at, days_of, on
 
 
 @pytest.fixture
@@ -144,3 +144,49 @@ def test_pages_are_followed_and_a_loop_is_found(bench: Bench) -> None:
     endless = replace(WINDOW, follow=lambda _answer: request(2))
     (landed,) = bench.land(endless, on("2026-03-01"))
     assert "never end" in str(landed.error)
+
+
+def modes(home: Path) -> set[tuple[bool, int]]:
+    """What is allowed, of folders and files."""
+    return {(path.is_dir(), path.stat().st_mode & 0o777) for path in (home / "raw", *(home / "raw").rglob("*"))}
+
+
+def test_every_folder_and_file_is_its_owner_s_alone(bench: Bench) -> None:
+    bench.land(WINDOW, on("2026-03-01"))
+    assert modes(bench.home) == {(True, 0o700), (False, 0o600)}
+
+
+def test_what_an_older_program_kept_becomes_private_once(bench: Bench) -> None:
+    bench.land(WINDOW, on("2026-03-01"))
+    raw = bench.home / "raw"
+    for path in (raw, *raw.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    stages.raw.store(str(bench.home))
+    assert modes(bench.home) == {(True, 0o700), (False, 0o600)}
+    # Below a vendor that is private already nobody looks again: a store of years is not walked at every run.
+    (receipt,) = raw.rglob("receipt.json")
+    receipt.chmod(0o640)
+    stages.raw.store(str(bench.home))
+    assert receipt.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_is_kept_is_listed_by_vendor_account_and_endpoint(bench: Bench) -> None:
+    assert stages.raw.endpoints(bench.store) == []
+    for vendor, account, slug in (("b", "two", "usage"), ("a", "one", "usage"), ("a", "one", "agents")):
+        landing = Landing(vendor, account, slug, on("2026-03-01"), (), at("2026-03-18"), {})
+        stages.raw.write(bench.store, landing, error="nobody answered")
+    assert stages.raw.endpoints(bench.store) == [("a", "one", "agents"), ("a", "one", "usage"), ("b", "two", "usage")]
+
+
+def test_a_landing_is_named_by_its_days_its_instant_and_its_first_answer(bench: Bench) -> None:
+    bench.land(WINDOW, on("2026-03-01", "2026-03-02"))
+    (reference,) = stages.raw.attempts(bench.store, ACCOUNT.vendor, ACCOUNT.name, WINDOW.slug)
+    landing = stages.raw.read(bench.store, reference)
+    (answer,) = landing.answers
+    folder = f"invented/acme/window/2026-03-01--2026-03-02/20260318T120000.000000Z-{answer.response_id}"
+    assert (reference.path, reference.at, reference.failed) == (f"{folder}/receipt.json", at("2026-03-18"), False)
+    nothing = replace(landing, endpoint=SNAPSHOT.slug, answers=())
+    assert stages.raw.write(bench.store, nothing, error="gone").rpartition("-")[2] == "none"
+    (failed,) = stages.raw.attempts(bench.store, ACCOUNT.vendor, ACCOUNT.name, SNAPSHOT.slug)
+    assert failed.failed
+    assert stages.raw.told(bench.store, failed).error == "gone"
