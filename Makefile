@@ -33,7 +33,7 @@ format: .venv/installed
 
 # Needs uv on the path; the lock holds versions and hashes, no addresses.
 lock:
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	uv pip compile pyproject.toml --group dev --extra cluster --extra kubernetes --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --custom-compile-command "make lock" -q -o requirements.lock
 	echo 'duckdb==1.0.0' | uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-duckdb1.lock
@@ -41,13 +41,16 @@ lock:
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-duckdb2.lock
 	echo 'pip-audit>=2.10,<3' | uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-audit.lock
+	uv pip compile requirements-spark.in --no-config --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-spark.lock
 	uv pip compile requirements-peers.in --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-peers.lock
 	uv pip compile requirements-focus.in --no-config --universal --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-focus.lock
 
-# What has to stand apart from our own environment: the oldest and the next DuckDB, and the FOCUS validator.
-others: .venv-duckdb1/installed .venv-duckdb2/installed $(if $(PYTHON312),.venv-focus/installed)
+# What has to stand apart from our own environment: the oldest and the next DuckDB, the FOCUS validator, and Spark.
+others: .venv-duckdb1/installed .venv-duckdb2/installed $(if $(PYTHON312),.venv-focus/installed) \
+    $(if $(shell command -v java),.venv-spark/installed)
 
 .venv-duckdb%/installed: requirements-duckdb%.lock
 	$(PYTHON) -m venv $(@D)
@@ -71,6 +74,11 @@ audit: .venv-audit/installed
 .venv-audit/installed: requirements-audit.lock
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.venv-spark/installed: requirements-spark.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 .venv-focus/installed: requirements-focus.lock

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         tolds = {name: told(fleet.months(size)[-1], int(asked.rows)) for name, size in zip(homes, SIZES, strict=True)}
 
         def load(name: str) -> Cost:
-            return of_call(lambda: usage(Lake(str(homes[name])), ENDPOINT, ACCOUNT, tolds[name]))
+            return of_call(lambda: usage(Lake(str(homes[name])), ENDPOINT, ACCOUNT, lambda: tolds[name]))
 
         def published(name: str) -> Cost:
             return of_call(lambda: publish(Lake(str(homes[name])), homes[name], VENDORS.values()))

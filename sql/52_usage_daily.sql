@@ -37,7 +37,7 @@ differences AS (
         value - coalesce(lag(value) OVER this_period, 0) AS difference,
         coalesce(value < lag(value) OVER this_period, false) AS fell,
         coalesce(lag(period_end) OVER this_period, period_start) AS last_read,
-        usage_date - coalesce(lag(usage_date) OVER this_period, utc_day(period_start) - 1) AS days,
+        date_diff('day', coalesce(lag(usage_date) OVER this_period, utc_day(period_start) - 1), usage_date) AS days,
         -- A meter's readings stay what they were: their difference stands once a later day was read.
         is_final OR (period_end = observed_at AND usage_date < max(usage_date) OVER (PARTITION BY vendor, account, endpoint, metric, breakdown, series_id)) AS is_final
     FROM readings
@@ -63,7 +63,7 @@ levels AS (
         * EXCLUDE (month, role, fetched_at, response_id, period_start, period_end),
         'last_reading' AS derivation,
         CAST(CASE temporality
-            WHEN 'cumulative' THEN usage_date - utc_day(period_start) + 1
+            WHEN 'cumulative' THEN date_diff('day', utc_day(period_start), usage_date) + 1
             WHEN 'rolling' THEN round((epoch(period_end) - epoch(period_start)) / 86400)
             ELSE 1
         END AS INTEGER) AS days_covered,

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from textwrap import wrap
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 WIDTH = 120
+SQL = Path(__file__).parents[1] / "sql" / "connect"
+STORES = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+"""By the scheme of an address: the file of sql/connect/ that opens it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What a tool needs to open the warehouse. `lines` has placeholders for its paths, see connect.yaml."""
+    """What a tool needs to open the warehouse. `lines` has placeholders for its paths, see connect.yaml.
+
+    `stored` takes the place of `lines` where the lake is in an object store.
+    """
 
     name: str
     title: str
@@ -28,6 +35,7 @@ class Tool:
     tried: bool
     lines: str
     notes: str = ""
+    stored: str = ""
 
 
 def tools() -> tuple[str, Sequence[Tool]]:
@@ -36,16 +44,63 @@ def tools() -> tuple[str, Sequence[Tool]]:
     return known["before"], [Tool(**tool) for tool in known["tools"]]
 
 
-def text(tool: Tool, warehouse: Path, table: str) -> str:
-    """The tool's section: what to know of it as comments, then its lines for this warehouse and this Delta table."""
-    filled = Template(tool.lines).substitute(
+def text(tool: Tool, warehouse: Path, table: str, environment: Mapping[str, str]) -> str:
+    """The tool's section: what to know of it as comments, then its lines for this warehouse and this Delta table.
+
+    `environment` tells where the object store is, where there is one; no key of it is told.
+    """
+    opening = opened_by(table.rpartition("/")[0], environment) if "://" in table else []
+    filled = Template(tool.stored if opening and tool.stored else tool.lines).substitute(
         file=warehouse,
         shell=shlex.quote(str(warehouse)),
         python=repr(str(warehouse)),
         json=json.dumps(str(warehouse)),
         table=repr(table),
+        scheme=repr(table.partition("://")[0]),
+        opening=shlex.quote(" ".join(opening)),
+        attach=shlex.quote(" ".join([*opening, *_statements("delta", table=_quoted(table))])),
     )
-    return "".join(f"{line}\n" for line in _comments(tool)) + filled
+    begins = [BEGINS, *opening] if opening and not tool.stored else []
+    return "".join(f"{line}\n" for line in [*_comments(tool), *(f"# {line}" for line in begins)]) + filled
+
+
+BEGINS = "The lake is in an object store: let each session begin with (init SQL, bootstrap queries, or the like)"
+
+
+def opened_by(lake: str, environment: Mapping[str, str]) -> list[str]:
+    """The statements that let DuckDB read an object store, by its extensions, with the reader's own credentials."""
+    store = STORES.get(urlsplit(lake).scheme)
+    if not store:
+        return []
+    return _statements(
+        store,
+        lake=_quoted(lake),
+        account=_quoted(environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")),
+        options="".join(f", {name} {value}" for name, value in _options(environment)),
+    )
+
+
+def _statements(file: str, **told: str) -> list[str]:
+    """A file of sql/connect/, a statement a line, without the line that says what it is."""
+    return Template((SQL / f"{file}.sql").read_text().partition("\n")[2]).substitute(told).splitlines()
+
+
+def _options(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What the AWS variables say of the place: DuckDB knows their keys and region, and not their endpoint."""
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    if region:
+        yield "REGION", f"'{_quoted(region)}'"
+    endpoint = urlsplit(environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or "")
+    if endpoint.hostname:
+        # Not a name and a password, which an address may carry before its @.
+        where = endpoint.hostname + (f":{endpoint.port}" if endpoint.port else "") + endpoint.path.rstrip("/")
+        yield "ENDPOINT", f"'{_quoted(where)}'"
+        yield "URL_STYLE", "'path'"
+        yield "USE_SSL", "false" if endpoint.scheme == "http" else "true"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
 
 
 def comment(sentence: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from usage_pipeline.contract.errors import ConfigurationError, UsageError
+from usage_pipeline.contract.errors import ConfigurationError, TransientError, UsageError
 
 # What systems say when a file cannot be written, and what helps; every library wraps it in an error of its own.
 REMEDIES = {
@@ -20,6 +20,22 @@ REMEDIES = {
     os.strerror(errno.EACCES): "give the user that runs this the right to write there, or run it as the owner",
 }
 
+# What object stores say, and the libraries between: the words of all clouds, since one program is for them all.
+CREDENTIALS = "set its credentials, or renew them (docs/storage.md names the variables)"
+STORE_REMEDIES = {
+    "Unable to recognise URL": "USAGE_PIPELINE_LAKE is a folder, or begins with s3://, gs://, az:// or abfss://",
+    "NoSuchBucket": "create the bucket, or correct USAGE_PIPELINE_LAKE",
+    "ContainerNotFound": "create the container, or correct USAGE_PIPELINE_LAKE",
+    "InvalidAccessKeyId": CREDENTIALS,
+    "SignatureDoesNotMatch": CREDENTIALS,
+    "ExpiredToken": CREDENTIALS,
+    "Account must be specified": CREDENTIALS,
+    "token request": CREDENTIALS,
+    "AccessDenied": "allow these credentials to list, read, write and delete below that address",
+    "403 Forbidden": "allow these credentials to list, read, write and delete below that address",
+}
+UNREACHABLE = ("error sending request", "HTTP error", "operation timed out", "503 Service Unavailable")
+
 DAY = 86_400
 # What `tempfile` puts behind a name.
 SUFFIX = re.compile(r"[a-z0-9_]{8}")
@@ -27,7 +43,7 @@ SUFFIX = re.compile(r"[a-z0-9_]{8}")
 
 @contextmanager
 def explained(where: object) -> Iterator[None]:
-    """Turns whatever a full disk or a folder without the right to write makes libraries raise into one clear line.
+    """Turns what libraries raise of a full disk, of a folder or an object store that refuses, into one clear line.
 
     Nothing is half done then: what was not finished is not seen, and the next run does it again.
     """
@@ -42,7 +58,26 @@ def explained(where: object) -> Iterator[None]:
                     f"{where} cannot be written to ({said}): {remedy}, or set USAGE_PIPELINE_HOME to another folder, "
                     "then run this again"
                 ) from error
+        problem = of_store(where, str(error)) if "://" in str(where) else None
+        if problem:
+            raise problem from None
         raise
+
+
+def of_store(where: object, text: str) -> UsageError | None:
+    """What an object store refuses, by the text of the error; None where it is none of the known ones.
+
+    Only known words are repeated: the others may tell of keys.
+    """
+    for said, remedy in STORE_REMEDIES.items():
+        if said in text:
+            return ConfigurationError(f"{where} cannot be used ({said}): {remedy}")
+    if any(said in text for said in UNREACHABLE):
+        return TransientError(
+            f"{where} cannot be reached: see whether the network is there, and AWS_ENDPOINT_URL, if it is set, right "
+            "(http:// is refused unless AWS_ALLOW_HTTP=true), then run this again"
+        )
+    return None
 
 
 @contextmanager

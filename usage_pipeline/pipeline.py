@@ -46,7 +46,8 @@ class Place:
 def place(environment: Mapping[str, str], clock: Clock, sleep: Callable[[float], None]) -> Place:
     """The place that the environment names: USAGE_PIPELINE_HOME, and USAGE_PIPELINE_LAKE for an object store."""
     home = Path(environment.get(config.HOME_VARIABLE) or "data").absolute()
-    return Place(home, environment.get(config.LAKE_VARIABLE) or str(home), clock, sleep, environment)
+    lake = environment.get(config.LAKE_VARIABLE) or str(home)
+    return Place(home, lake.rstrip("/") if "://" in lake else lake, clock, sleep, environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +257,11 @@ def load(
     store = stages.raw.store(place.root)
     outcome = Outcome(account.name, slug)
     outcome.failures |= _failures(failed)
-    # From the answers to the last table: a slower load must not put older answers in the place of a newer one's.
+    # Loads of one endpoint take turns on one machine; those of others are told by conflicts (stages.load.usage).
     lock = place.home / ".locks" / f"{account.vendor}.{account.name}.{slug}"
     with stages.lake.alone(lock, f"loading {account.name} {slug}"):
         for span in Days.runs(sorted(only)):
-            told = stages.replay.tell(store, endpoint, account, span)
-            stages.load.usage(lake, endpoint, account, told)
+            told = stages.load.usage(lake, endpoint, account, stages.replay.teller(store, endpoint, account, span))
             stages.load.companions(lake, endpoint, account, told)
             # Today is not gone yet: it may still be captured.
             gone = [day for day in span if day < now.date() and day not in told.fetched and day not in told.refused]

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,8 +131,8 @@ def _replay(
     landed = [attempt for attempt in batch if not attempt.failed]
     refused: dict[date, UsageError] = {}
     for span in Days.runs(sorted({day for attempt in landed for day in attempt.days})):
-        told = stages.replay.read(store, endpoint, [one for one in attempts if one <= max(landed)], span)
-        stages.load.usage(lake, endpoint, account, told)
+        by_then = [one for one in attempts if one <= max(landed)]
+        told = stages.load.usage(lake, endpoint, account, partial(stages.replay.read, store, endpoint, by_then, span))
         stages.load.companions(lake, endpoint, account, told)
         stages.load.coverage(lake, endpoint, account, told=told, failed={}, unavailable={}, now=max(landed).at)
         refused |= told.refused

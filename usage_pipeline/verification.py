@@ -18,7 +18,7 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from usage_pipeline import checking, stages, warehouse
+from usage_pipeline import checking, pipeline, stages, warehouse
 from usage_pipeline.contract.arrow import INSTANT
 from usage_pipeline.contract.errors import UsageError
 from usage_pipeline.contract.schema import TABLES, USAGE, Table
@@ -65,6 +65,7 @@ class _Kept:
     spans: dict[tuple[str, str, str], Days] = field(default_factory=dict)
 
 
+@pipeline.on_disk
 def verify(place: Place) -> Verified:
     """Compare everything that is kept."""
     done, kept = Verified(), _Kept()
@@ -197,6 +198,7 @@ def _anew(lake: stages.lake.Lake, table: Table) -> str:
 def _tables(store: ObjectStore, lake: stages.lake.Lake, done: Verified, kept: _Kept) -> Iterator[str]:
     """Coverage against landings, rows against answers, and rows against what the answers say when read again."""
     with duckdb.connect() as session:
+        stages.session.reach(session, [lake.root])
         session.execute("SET TimeZone = 'UTC'")
         for statement in stages.views.tables(session, lake):
             session.execute(statement)

@@ -19,12 +19,17 @@ import pyarrow.parquet as pq
 from rich.table import Table
 from rich.text import Text
 
+from usage_pipeline import files
 from usage_pipeline.contract.errors import ConfigurationError, UsageError
 from usage_pipeline.stages.publish import WAREHOUSE
+from usage_pipeline.stages.session import reach
 from usage_pipeline.stages.views import SQL, quoted, text
 
 # PIVOT creates a type of its own before it selects; what else is created ends with the session.
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.CREATE}
+
+# In every error of obstore's that reaches DuckDB.
+OBSTORE = "Error performing"
 
 # What a spreadsheet takes for the beginning of a formula, and the mark that says it is none.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
@@ -125,10 +130,12 @@ def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     session = duckdb.connect()
     try:
         session.execute(Template(query("session/open")).substitute(file=quoted(str(file))))
+        [(opened,)] = session.execute(query("session/files")).fetchall()
+        reach(session, opened or [])
         session.execute(query("session/close"))
     except duckdb.Error as error:
         session.close()
-        raise QueryError(_one_line(error)) from None
+        raise _refused(error) from None
     with session:
         yield session
 
@@ -144,12 +151,14 @@ def ask(session: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str,
         answer = session.sql(query, params=parameters)
         return Result(answer.to_arrow_table() if answer is not None else pa.table({}))
     except duckdb.Error as error:
-        raise QueryError(_one_line(error)) from None
+        raise _refused(error) from None
 
 
-def _one_line(error: Exception) -> str:
-    """DuckDB's message without the excerpt of the query that follows it."""
-    return " ".join(str(error).split("\n\nLINE ")[0].split())
+def _refused(error: Exception) -> UsageError:
+    """DuckDB's message in one line, without the excerpt of the query or of a library's state that follows it."""
+    said = " ".join(str(error).split("\n\nLINE ")[0].split("\n\nDebug source:")[0].split())
+    of_store = files.of_store("the object store of the lake", said) if OBSTORE in said else None
+    return of_store or QueryError(said)
 
 
 def query(name: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,29 @@ def sandbox(clock: TurnableClock) -> Iterator[str]:
         yield base
 
 
-def place(home: Path, clock: TurnableClock) -> pipeline.Place:
-    environment = {config.HOME_VARIABLE: str(home), **server.environment()}
+@dataclass(frozen=True, slots=True)
+class Vendors:
+    """Two sandboxes that tell different numbers for the same days. The clock is that of both; a test sets it first."""
+
+    clock: TurnableClock
+    bases: tuple[str, str]
+
+
+@contextmanager
+def twice() -> Iterator[Vendors]:
+    clock = TurnableClock()
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        unlimited(patch)
+        first, second = (stack.enter_context(served(server.app(World(clock, seed=seed)))) for seed in (1, 2))
+        yield Vendors(clock, (first, second))
+
+
+def place(home: Path, clock: TurnableClock, lake: str = "") -> pipeline.Place:
+    environment = {config.HOME_VARIABLE: str(home), config.LAKE_VARIABLE: lake, **server.environment()}
     return pipeline.place(environment, clock, lambda _seconds: None)
 
 
-def table(home: Path, of: Table = USAGE, without: Sequence[str] = ()) -> list[dict[str, object]]:
+def table(home: Path | str, of: Table = USAGE, without: Sequence[str] = ()) -> list[dict[str, object]]:
     """Every row of a table, in the order of its key."""
     found = Lake(str(home)).find(of)
     if found is None:

@@ -10,5 +10,3 @@ SET VARIABLE files = (
         FROM duckdb_views() WHERE database_name = 'warehouse' AND schema_name = 'lake'
     )
 );
--- A lake that is no folder needs an extension, which loads when it is first looked at, and not once the session is closed.
-FROM lake.metrics LIMIT 0;

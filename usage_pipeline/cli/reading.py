@@ -89,8 +89,8 @@ def sql(ctx: click.Context, query: str | None, shape: str, describe: bool) -> No
 def connect(outside: Outside, tool: str | None) -> None:
     """Print the lines that open the warehouse in a TOOL: all of them when none is named.
 
-    Tools are duckdb, python, pandas, polars, jdbc, dbeaver, metabase, superset and grafana. Whatever is not for the
-    tool to read is a comment: `usage-pipeline connect python > explore.py` is a program.
+    Tools are duckdb, delta, python, pandas, polars, jdbc, dbeaver, metabase, superset and grafana. Whatever is not for
+    the tool to read is a comment: `usage-pipeline connect python > explore.py` is a program.
     """
     from usage_pipeline import connect as connecting
     from usage_pipeline.contract.schema import USAGE
@@ -103,7 +103,7 @@ def connect(outside: Outside, tool: str | None) -> None:
         names = ", ".join(each.name for each in tools)
         raise click.UsageError(f"'{tool}' is unknown; known are: {names}", click.get_current_context())
     file, table = outside.place.home / WAREHOUSE, Lake(outside.place.root).uri(USAGE)
-    sections = [connecting.text(each, file, table) for each in chosen]
+    sections = [connecting.text(each, file, table, outside.environment) for each in chosen]
     click.echo("\n\n".join(["\n".join(connecting.comment(before)), *(section.rstrip() for section in sections)]))
     if not file.exists():
         raise ConfigurationError(

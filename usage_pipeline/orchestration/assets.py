@@ -238,10 +238,10 @@ def warehouse_asset(usage: Sequence[dg.AssetKey], publish: Callable[[Place], Pat
         metadata={"dagster/column_schema": COLUMNS},
     )
     def warehouse(place: dg.ResourceParam[Place]) -> Result:
-        import duckdb
+        from usage_pipeline.warehouse import reading
 
         path = publish(place)
-        with duckdb.connect(str(path), read_only=True) as session:
+        with reading(place.home) as session:
             rows = {table.name: session.table(table.name).shape[0] for table in TABLES}
         return dg.MaterializeResult(
             metadata={

@@ -21,6 +21,9 @@ from dagster._serdes import ConfigurableClassData
 # A year of one asset.
 MOST = 366
 
+# Of a database server: milliseconds for a statement, seconds that a connection is kept, and how many there may be.
+STATEMENT, RECYCLE, CONNECTIONS = 600_000, 3600, 20
+
 
 class EventLog(SqliteEventLogStorage):
     """Dagster's own log in its own files, where a batch is one transaction a database."""
@@ -61,12 +64,24 @@ class EventLog(SqliteEventLogStorage):
 
 
 class Instance(dg.DagsterInstance):
-    """What dagster.yaml names. A log in another database, which somebody has set up, is left alone."""
+    """What dagster.yaml names. A log in another database is left alone, and its connections are kept open."""
 
     def __init__(self, *, event_storage: Any, **others: Any) -> None:
-        if type(event_storage) is SqliteEventLogStorage:
+        local = type(event_storage) is SqliteEventLogStorage
+        if local:
             event_storage = EventLog(event_storage._base_dir, event_storage.inst_data)
         super().__init__(event_storage=event_storage, **others)
+        if not local:
+            # Dagster keeps connections for its webserver only: elsewhere each event opens one, with TLS and a password.
+            self.optimize_for_webserver(STATEMENT, RECYCLE, CONNECTIONS)
+
+    def dispose(self) -> None:
+        """Close the connections too: one process of a worker opens an instance for every run."""
+        super().dispose()
+        for storage in (self.run_storage, self.event_log_storage, self.schedule_storage):
+            engine = getattr(storage, "_engine", None)
+            if engine is not None:
+                engine.dispose()
 
     @classmethod
     def config_schema(cls) -> dict[str, Any]:

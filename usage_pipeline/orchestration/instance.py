@@ -49,9 +49,14 @@ def prepare(home: Path, pools: Iterable[str] = (), tell: Tell = print) -> Path:
             raise ConfigurationError(f"{folder / SETTINGS.name}: {' '.join(str(error).split())}") from None
         with instance:
             _migrate(instance, folder, tell)
-            for pool in sorted(set(pools) - instance.event_log_storage.get_concurrency_keys()):
-                instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
+            limit(instance, pools)
     return folder
+
+
+def limit(instance: dg.DagsterInstance, pools: Iterable[str]) -> None:
+    """Give the default limit to the pools that have none; limits that somebody set stay."""
+    for pool in sorted(set(pools) - instance.event_log_storage.get_concurrency_keys()):
+        instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
 
 
 def _settings(folder: Path, tell: Tell) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 from usage_pipeline import config, pipeline, prices
 from usage_pipeline.config import Configuration
 from usage_pipeline.contract.errors import ConfigurationError
-from usage_pipeline.contract.vendor import History
+from usage_pipeline.contract.vendor import Account, Endpoint, History
 from usage_pipeline.orchestration import alerts, checks, schedules, sensors
 from usage_pipeline.orchestration.assets import Launch, endpoint_assets, partitions, warehouse_asset
 from usage_pipeline.orchestration.report import daily_report, report_asset
@@ -44,24 +44,27 @@ def build(
 
     starts = [account.start_date for account in configuration.accounts]
     days = partitions(min(starts)) if starts else {}
-    assets: list[dg.AssetsDefinition] = []
     checked: list[dg.AssetChecksDefinition] = [] if publish else [checks.warehouse_checks()]
     timetable = [schedules.nightly()]
-    loads: list[schedules.AssetJob] = []
-    for account in configuration.accounts:
-        endpoints = [pipeline.endpoint_of(account, slug) for slug in account.endpoints]
-        made = {end.slug: endpoint_assets(account, end, days[end.history], publish or now) for end in endpoints}
-        windows = [endpoint for endpoint in endpoints if endpoint.history is History.WINDOW]
-        snapshots = [endpoint for endpoint in endpoints if endpoint.history is History.SNAPSHOT]
-        if windows:
-            job = schedules.job(account, History.WINDOW, [made[endpoint.slug] for endpoint in windows])
-            timetable.append(schedules.daily(account, windows, job))
-            loads.append(job)
-        if snapshots:
-            job = schedules.job(account, History.SNAPSHOT, [made[endpoint.slug] for endpoint in snapshots])
-            timetable.append(schedules.hourly(account, job))
-        assets += made.values()
-        checked += [] if publish else [checks.endpoint_checks(account, endpoint) for endpoint in endpoints]
+    assets: list[dg.AssetsDefinition] = []
+    jobs: dict[History, schedules.AssetJob] = {}
+    for history, schedule in ((History.WINDOW, schedules.daily), (History.SNAPSHOT, schedules.hourly)):
+        told = [(account, _endpoints(account, history)) for account in configuration.accounts]
+        made = [
+            endpoint_assets(account, endpoint, days[history], publish or now)
+            for account, endpoints in told
+            for endpoint in endpoints
+        ]
+        if made:
+            jobs[history] = schedules.job(history, made)
+            timetable += [schedule(account, endpoints, jobs[history]) for account, endpoints in told if endpoints]
+            assets += made
+    if not publish:
+        checked += [
+            checks.endpoint_checks(account, pipeline.endpoint_of(account, slug))
+            for account in configuration.accounts
+            for slug in account.endpoints
+        ]
     usage = [key for definition in assets for key in definition.keys if key.path[0] == "usage"]
     report = report_asset()
     return dg.Definitions(
@@ -70,8 +73,14 @@ def build(
         schedules=[*timetable, daily_report(report), *([checks.daily(checked)] if checked else [])],
         sensors=[
             *alerts.sensors(configuration.accounts, assets, checked),
-            sensors.healing(configuration.accounts, loads),
+            sensors.healing(configuration.accounts, jobs.get(History.WINDOW)),
         ],
         resources={"place": place, "launch": Launch()},
         executor=dg.in_process_executor,
     )
+
+
+def _endpoints(account: Account, history: History) -> list[Endpoint]:
+    """Those of the account's endpoints that tell so much of the past."""
+    endpoints = (pipeline.endpoint_of(account, slug) for slug in account.endpoints)
+    return [endpoint for endpoint in endpoints if endpoint.history is history]

@@ -34,18 +34,22 @@ WHAT = {
 }
 
 
-def job_name(account: str, history: History) -> str:
-    """The name of the job, and of the start of its schedule's."""
-    often = {History.WINDOW: "daily", History.SNAPSHOT: "hourly"}
-    return f"{account}_{often[history]}".replace("-", "_")
+JOB = {History.WINDOW: "daily", History.SNAPSHOT: "hourly"}
+"""The names of the jobs."""
 
 
-def job(account: Account, history: History, assets: Sequence[dg.AssetsDefinition]) -> AssetJob:
-    """The job that loads an account's endpoints of one history, and counts the warehouse's rows afterwards."""
+def job(history: History, assets: Sequence[dg.AssetsDefinition]) -> AssetJob:
+    """The job that loads endpoints of one history, and counts the warehouse's rows afterwards.
+
+    One for all accounts, of which a run takes what it selects: Dagster looks at every asset for every job, so that jobs
+    of each account would make the definitions grow with the square of their number.
+    """
     selection = dg.AssetSelection.assets(*assets, WAREHOUSE)
-    return dg.define_asset_job(
-        job_name(account.name, history), selection, description=f"{account.name}: {WHAT[history]}"
-    )
+    return dg.define_asset_job(JOB[history], selection, description=f"Loads {WHAT[history]}; a run, of one account")
+
+
+def _schedule_name(account: Account, history: History) -> str:
+    return f"{account.name}_{JOB[history]}_schedule".replace("-", "_")
 
 
 def selected(account: str, slugs: Iterable[str]) -> list[dg.AssetKey]:
@@ -87,11 +91,12 @@ def daily(account: Account, endpoints: Sequence[Endpoint], job: AssetJob) -> dg.
 
     ranges = ", ".join(f"{endpoint.slug} {reach(endpoint)}" for endpoint in endpoints)
     what = f"{account.name}: asks for {WHAT[History.WINDOW]}. Days back: {ranges}"
-    return _schedule(f"{job.name}_schedule", DAILY, what, job, requests)
+    return _schedule(_schedule_name(account, History.WINDOW), DAILY, what, job, requests)
 
 
-def hourly(account: Account, job: AssetJob) -> dg.ScheduleDefinition:
+def hourly(account: Account, endpoints: Sequence[Endpoint], job: AssetJob) -> dg.ScheduleDefinition:
     """One run an hour that captures today from the snapshot endpoints."""
+    assets = selected(account.name, (endpoint.slug for endpoint in endpoints))
 
     def requests(context: dg.ScheduleEvaluationContext) -> Requests:
         today = _day(context)
@@ -99,10 +104,10 @@ def hourly(account: Account, job: AssetJob) -> dg.ScheduleDefinition:
             yield dg.SkipReason(f"{account.name} starts on {account.start_date}")
         else:
             hour = f"{context.scheduled_execution_time.astimezone(UTC):%Y-%m-%dT%H:%M}"
-            yield dg.RunRequest(f"{account.name} {hour}", partition_key=today.isoformat())
+            yield dg.RunRequest(f"{account.name} {hour}", asset_selection=assets, partition_key=today.isoformat())
 
     what = f"{account.name}: captures {WHAT[History.SNAPSHOT]}"
-    return _schedule(f"{job.name}_schedule", HOURLY, what, job, requests)
+    return _schedule(_schedule_name(account, History.SNAPSHOT), HOURLY, what, job, requests)
 
 
 @dg.op(description="Gathers the small files of every month, publishes, and removes what was replaced a week ago.")

@@ -16,7 +16,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from usage_pipeline.contract.time import DAY, Days
 from usage_pipeline.contract.vendor import Account, History
-from usage_pipeline.orchestration.schedules import AssetJob, job_name, ranged, selected
+from usage_pipeline.orchestration.schedules import JOB, AssetJob, ranged, selected
 from usage_pipeline.pipeline import Place
 
 NAME = "gap_healing"
@@ -71,12 +71,12 @@ class Tried:
 Memory = Mapping[str, Tried]
 
 
-def healing(accounts: Sequence[Account], jobs: Sequence[AssetJob]) -> dg.SensorDefinition:
-    """Runs of the accounts' daily jobs over gaps. `jobs` are those jobs."""
+def healing(accounts: Sequence[Account], job: AssetJob | None) -> dg.SensorDefinition:
+    """Runs of the daily job over gaps; there is none where no vendor tells the past."""
 
     @dg.sensor(
         name=NAME,
-        jobs=jobs,
+        jobs=[job] if job else [],
         description=HOW,
         minimum_interval_seconds=EVERY,
         default_status=dg.DefaultSensorStatus.STOPPED,
@@ -173,7 +173,7 @@ def _request(gaps: Sequence[Gap], now: datetime) -> dg.RunRequest:
     return dg.RunRequest(
         # Patience is an hour at least: an attempt has an hour of its own.
         run_key=f"{account} {' '.join(slugs)} {days} at {now:%Y-%m-%dT%H}",
-        job_name=job_name(account, History.WINDOW),
+        job_name=JOB[History.WINDOW],
         asset_selection=selected(account, slugs),
         tags={**ranged(days), **PRIORITY},
     )
@@ -181,14 +181,14 @@ def _request(gaps: Sequence[Gap], now: datetime) -> dg.RunRequest:
 
 def _under_way(instance: dg.DagsterInstance, accounts: Sequence[Account]) -> tuple[set[str], int]:
     """The accounts that are being loaded, or will be by what is queued; and how many runs of this sensor are."""
-    jobs = {job_name(account.name, history): account.name for account in accounts for history in History}
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     asked = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
     keys = [key for run in runs for key in run.asset_selection or ()]
     keys += [key for backfill in instance.get_backfills(asked) for key in backfill.asset_selection or ()]
     busy = {key.path[1] for key in keys if key.path[0] in {"raw", "usage"}}
-    # A run of a whole job names no asset.
-    busy |= {jobs[run.job_name] for run in runs if run.job_name in jobs}
+    # A run of a whole job names no asset: it is of all accounts.
+    if any(run.job_name in JOB.values() and not run.asset_selection for run in runs):
+        busy |= {account.name for account in accounts}
     return busy, sum(run.tags.get("dagster/sensor_name") == NAME for run in runs)
 
 

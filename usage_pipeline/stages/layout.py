@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import obstore
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from usage_pipeline.contract.errors import ConfigurationError
@@ -57,7 +59,28 @@ def agree(root: str) -> None:
         lake = Lake(root)
         for table in [table for table in TABLES if lacking(lake, table)]:
             widen(lake, table)
+    if found is None and "://" in root:
+        _decides(store, root)
     obstore.put(store, FILE, msgspec.json.encode(ours))
+
+
+def _decides(store: ObjectStore, root: str) -> None:
+    """Make sure that of two that write under one name the second is refused: commits rely on nothing else.
+
+    Raises ConfigurationError where it is not. Some stores that speak S3's language pass over the condition in silence.
+    """
+    probe = f"probe-{uuid4()}"
+    try:
+        for _ in range(2):
+            obstore.put(store, probe, b"", mode="create")
+    except AlreadyExistsError:
+        return
+    finally:
+        obstore.delete(store, probe)
+    raise ConfigurationError(
+        f"{root} is in a store without conditional writes (If-None-Match), in which loads would overwrite each other: "
+        "keep the lake in one that has them; docs/storage.md names some"
+    )
 
 
 def rebuilding(root: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any
@@ -30,15 +30,20 @@ KNOWN = (State.COMPLETE, State.PROVISIONAL, State.EMPTY)
 
 
 @on_conflict
-def usage(lake: Lake, endpoint: Endpoint, account: Account, told: Told) -> None:
-    """Write the rows. Days without rows lose theirs: an empty answer is an answer.
+def usage(lake: Lake, endpoint: Endpoint, account: Account, tell: Callable[[], Told]) -> Told:
+    """Write the rows of what is told, and return it. Days without rows lose theirs: an empty answer is an answer.
+
+    The table is opened before the answers are looked for, and committed to as it was then. So a slower load cannot put
+    older answers in the place of newer ones, on whatever machine: the newer ones' commit is a conflict, and the slower
+    load finds them when it tries again.
 
     A window's load claims its days by `usage_date`, a snapshot's by the day of the observation. Rows that look ahead
     (a projection to the end of the billing period) replace older ones of the same day ahead, and yield to newer ones.
     """
-    if not told.fetched:
-        return
     table = lake.open(USAGE)
+    told = tell()
+    if not told.fetched:
+        return told
     whose = f"vendor = '{account.vendor}' AND account = '{account.name}' AND endpoint = '{endpoint.slug}'"
     claim = [_claim(endpoint, span) for span in Days.runs(sorted(told.fetched))]
     ahead = told.rows.outlook
@@ -53,6 +58,7 @@ def usage(lake: Lake, endpoint: Endpoint, account: Account, told: Told) -> None:
         upsert(lake, RESTATEMENTS, pa.concat_tables(_restated(table, account, endpoint, told, newer)))
     rows = told.rows.batches(without=newer)
     write_deltalake(table, rows, mode="overwrite", predicate=f"{whose} AND ({' OR '.join(claim)})")
+    return told
 
 
 def _restated(
@@ -250,6 +256,9 @@ def coverage(
     known = ", ".join(f"'{state.value}'" for state in KNOWN)
 
     def keep_known(merger: object) -> None:
+        # A slower load of another machine: what it asked before is older than the answer that the day is told by.
+        late = "source.attempted_at < target.fetched_at"
+        merger.when_matched_update({"attempted_at": "target.attempted_at"}, predicate=late)  # type: ignore[attr-defined]
         lost = f"source.state NOT IN ({known}) AND source.fetched_at IS NULL AND target.state IN ({known})"
         merger.when_matched_update(  # type: ignore[attr-defined]
             {"attempted_at": "source.attempted_at", "reason": "source.reason"}, predicate=lost

@@ -12,6 +12,7 @@ from usage_pipeline.contract.schema import METRICS
 from usage_pipeline.contract.vendor import Vendor
 from usage_pipeline.stages.declare import declare
 from usage_pipeline.stages.lake import Lake, alone
+from usage_pipeline.stages.session import reach
 from usage_pipeline.stages.views import fingerprint, quoted, statements, tables, text
 
 WAREHOUSE = "warehouse.duckdb"
@@ -36,6 +37,7 @@ def publish(lake: Lake, home: Path, vendors: Collection[Vendor]) -> Path:
         if reused:
             shutil.copyfile(target, new)
         with duckdb.connect() as session:
+            reach(session, [lake.root])
             session.execute(f"ATTACH '{quoted(str(new))}' AS warehouse (STORAGE_VERSION '{OLDEST_READER}')")
             session.execute("USE warehouse")
             session.begin()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,16 @@ class Told:
 def tell(store: ObjectStore, endpoint: Endpoint, account: Account, days: Days) -> Told:
     """Read what was kept for the days. A window's day is told by its newest landing, a snapshot's by all of them."""
     return read(store, endpoint, raw.attempts(store, account.vendor, account.name, endpoint.slug), days)
+
+
+def teller(store: ObjectStore, endpoint: Endpoint, account: Account, days: Days) -> Callable[[], Told]:
+    """`tell`, to be asked again: the answers are looked for each time, and read where others have landed since."""
+
+    @lru_cache(maxsize=1)
+    def told(attempts: tuple[raw.Reference, ...]) -> Told:
+        return read(store, endpoint, attempts, days)
+
+    return lambda: told(tuple(raw.attempts(store, account.vendor, account.name, endpoint.slug)))
 
 
 def read(store: ObjectStore, endpoint: Endpoint, attempts: Sequence[raw.Reference], days: Days) -> Told:

@@ -76,8 +76,8 @@ def _texts(texts: Iterable[str]) -> str:
 
 
 def _path(uri: str) -> str:
-    """A local file's own name: Delta writes it as an address, with %20 for a space."""
-    return uri if "://" in uri else unquote(uri)
+    """A file's own name, or that of an object: Delta writes it as an address, with %20 for a space."""
+    return unquote(uri)
 
 
 def views() -> Iterator[str]:

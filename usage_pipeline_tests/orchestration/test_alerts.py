@@ -64,7 +64,7 @@ class World:
     def defs(self) -> dg.Definitions:
         return orchestration.build(Configuration(self.accounts), self.place)
 
-    def run(self, days: Days = WEEK, job: str = "puppet_daily", **tags: str) -> dg.ExecuteInProcessResult:
+    def run(self, days: Days = WEEK, job: str = "daily", **tags: str) -> dg.ExecuteInProcessResult:
         ends = {alerts.FIRST: str(days.first), alerts.LAST: str(days.last)}
         found = self.defs.resolve_job_def(job)
         return found.execute_in_process(
@@ -266,7 +266,7 @@ def test_a_run_that_is_started_again_is_told_of_at_the_end(
     assert run.tags[alerts.WILL_RETRY] == "true"
     assert world.look() == "no run failed"
     # As the daemon starts it again; this time its process dies.
-    job = world.defs.resolve_job_def("puppet_daily")
+    job = world.defs.resolve_job_def("daily")
     again = {"dagster/root_run_id": first.run_id, "dagster/parent_run_id": first.run_id}
     last = world.instance.create_run_for_job(job, root_run_id=first.run_id, parent_run_id=first.run_id, tags=again)
     world.instance.report_run_failed(last, "The process of the run is gone")
@@ -278,7 +278,7 @@ def test_a_run_that_is_started_again_is_told_of_at_the_end(
 
 def test_a_run_that_failed_without_a_step_is_told_of(world: World, hook: Hook) -> None:
     world.look()
-    job = world.defs.resolve_job_def("puppet_daily")
+    job = world.defs.resolve_job_def("daily")
     keys = frozenset({dg.AssetKey(["raw", "puppet", "usage"]), dg.AssetKey(["usage", "puppet", "usage"])})
     run = world.instance.create_run_for_job(job, asset_selection=keys, tags={alerts.PARTITION: "2026-03-10"})
     world.instance.report_run_failed(run, "The process of the run is gone")

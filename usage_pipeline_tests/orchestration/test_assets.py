@@ -423,7 +423,7 @@ def test_the_warehouse_counts_its_rows(account: Account, place: pipeline.Place, 
 def test_publishing_may_be_put_off(account: Account, place: pipeline.Place, instance: dg.DagsterInstance) -> None:
     put_off: list[pipeline.Place] = []
     defs = orchestration.build(Configuration((account,)), place, publish=put_off.append)
-    job = defs.resolve_job_def("puppet_daily")
+    job = defs.resolve_job_def("daily")
     tags = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(FIRST)}
     result = job.execute_in_process(instance=instance, run_config=QUIET, tags=tags, asset_selection=[RAW, USAGE])
     assert result.success
@@ -434,7 +434,7 @@ def test_publishing_may_be_put_off(account: Account, place: pipeline.Place, inst
 def test_the_daily_job_loads_a_range_and_publishes(
     account: Account, place: pipeline.Place, instance: dg.DagsterInstance
 ) -> None:
-    job = orchestration.build(Configuration((account,)), place).resolve_job_def("puppet_daily")
+    job = orchestration.build(Configuration((account,)), place).resolve_job_def("daily")
     tags = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
     result = job.execute_in_process(instance=instance, run_config=QUIET, tags=tags)
     assert result.success

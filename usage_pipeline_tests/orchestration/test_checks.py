@@ -360,7 +360,7 @@ class World:
 
     def load(self, first: str = "2026-03-10", last: str = "2026-03-17", **how: Any) -> dg.ExecuteInProcessResult:
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-        return self.run("puppet_daily", tags=tags, **how)
+        return self.run("daily", tags=tags, **how)
 
     def run(self, job: str, **how: Any) -> dg.ExecuteInProcessResult:
         found = self.defs.resolve_job_def(job)

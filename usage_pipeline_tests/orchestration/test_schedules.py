@@ -184,7 +184,7 @@ def test_a_daily_tick_loads_its_ranges_and_publishes(world: World, clock: Turnab
     with contract_world.sandbox(clock) as base:
         served(world, base, "launchdarkly")
         requests = world.tick("demo_launchdarkly_daily_schedule", MORNING)
-        results = [world.run("demo_launchdarkly_daily", request) for request in requests]
+        results = [world.run("daily", request) for request in requests]
     assert all(result.success for result in results)
     for what in ("raw", "usage"):
         month = world.there(what, "demo-launchdarkly", "total_mau")
@@ -203,7 +203,7 @@ def test_an_hourly_tick_captures_today(world: World, clock: TurnableClock) -> No
         served(world, base, "consul")
         for _ in range(2):
             [request] = world.tick("demo_consul_hourly_schedule", clock.now)
-            assert world.run("demo_consul_hourly", request).success
+            assert world.run("hourly", request).success
             clock.advance(hours=1)
     assert world.there("usage", "demo-consul", "operator_usage") == [str(NOW.date())]
 

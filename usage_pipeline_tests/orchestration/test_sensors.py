@@ -103,7 +103,7 @@ def test_a_gap_is_asked_for_and_closed(world: World) -> None:
     world.load()
 
     [request], _ = world.look()
-    assert request.job_name == "demo_puppet_daily"
+    assert request.job_name == "daily"
     assert span(request) == BEFORE
     assert list(request.asset_selection or ()) == [RAW, USAGE, dg.AssetKey("warehouse")]
     assert world.look() == (
@@ -176,7 +176,7 @@ def test_yesterday_is_left_to_the_daily_schedule_until_the_morning(world: World)
 @pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "some assets"])
 def test_what_is_being_loaded_is_not_asked_for(world: World, whole: bool) -> None:
     world.load()
-    job = world.repository.get_job("demo_puppet_daily")
+    job = world.repository.get_job("daily")
     run = world.instance.create_run_for_job(job, asset_selection=None if whole else frozenset({RAW, USAGE}))
     assert world.look() == ([], "gaps of accounts that are being loaded: demo-puppet")
     world.instance.report_run_failed(run, "over")

@@ -57,13 +57,19 @@ Step = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run: some loads from the vendors at `base`, then the warehouse published and, if so, the table compacted."""
+    """A run: some loads from the vendors at `base`, then, if so, the warehouse published and the table compacted.
+
+    `lake` is an address where the lake is not in the home, with the variables of the environment that it needs.
+    """
 
     home: Path
     base: str
     now: datetime
     loads: tuple[Load, ...]
     compact: bool = False
+    publish: bool = True
+    lake: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 WHOLE: dict[str, dict[str, Any]] = {"consul": {"datacenters": []}}
@@ -83,11 +89,14 @@ def finish(process: ForkServerProcess) -> None:
 
 
 def run(job: Job) -> None:
-    place = world.place(job.home, TurnableClock(job.now))
+    # The fork server was started before they were known.
+    os.environ.update(job.variables)
+    place = world.place(job.home, TurnableClock(job.now), job.lake)
     for vendor, slug, days in job.loads:
         outcome = pipeline.pull(place, world.account(vendor, job.base, **WHOLE.get(vendor, {})), slug, days)
         assert not outcome.failures, outcome.failures
-    pipeline.publish(place, config.read(config.SANDBOX_ACCOUNTS))
+    if job.publish:
+        pipeline.publish(place, config.read(config.SANDBOX_ACCOUNTS))
     if job.compact:
         pipeline.compact(place)
 
@@ -151,11 +160,20 @@ def paused(job: Job, step: Step, there: Event, on: Event) -> None:
     run(job)
 
 
-def loading(home: Path, bases: tuple[str, ...], now: datetime, loads: tuple[Load, ...], number: int) -> None:
-    """Load in an order of one's own, each load a minute after the one before, and publish after each."""
+def loading(
+    home: Path,
+    bases: tuple[str, ...],
+    now: datetime,
+    loads: tuple[Load, ...],
+    number: int,
+    lake: str = "",
+    variables: tuple[tuple[str, str], ...] = (),
+) -> None:
+    """Load in an order of one's own, each load a minute after the one before; publish after each, out of a folder."""
     for count, load in enumerate(random.Random(number).sample(loads, len(loads))):
         base = bases[(count + number) % len(bases)]
-        run(Job(home, base, now + timedelta(minutes=count, seconds=number), (load,)))
+        at = now + timedelta(minutes=count, seconds=number)
+        run(Job(home, base, at, (load,), publish=not lake, lake=lake, variables=variables))
 
 
 def compacting(home: Path, now: datetime, stop: Event) -> None:

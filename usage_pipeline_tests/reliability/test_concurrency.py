@@ -29,8 +29,8 @@ from usage_pipeline.stages.publish import WAREHOUSE
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests import contract_world as world
 from usage_pipeline_tests.conftest import TurnableClock
+from usage_pipeline_tests.contract_world import Vendors
 from usage_pipeline_tests.reliability import LONG, SEED
-from usage_pipeline_tests.reliability.conftest import Vendors
 from usage_pipeline_tests.reliability.processes import (
     CONTEXT,
     Job,
@@ -201,7 +201,7 @@ def test_a_slower_load_does_not_put_older_answers_over_newer_ones(vendors: Vendo
     job = Job(tmp_path / "home", vendors.bases[0], NOW, (PUPPET,))
     newer = replace(job, base=vendors.bases[1], now=NOW + timedelta(hours=1))
     # The answers are read, and the table is not written yet.
-    with paused_at(job, ("call load.usage", 1)) as end:
+    with paused_at(job, ("call usage > write_deltalake", 1)) as end:
         later = start(run, newer)
         later.join(5)
         end()

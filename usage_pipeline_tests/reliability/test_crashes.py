@@ -24,8 +24,8 @@ from usage_pipeline.stages.publish import WAREHOUSE
 from usage_pipeline.vendors.registry import VENDORS
 from usage_pipeline_tests import contract_world as world
 from usage_pipeline_tests.conftest import TurnableClock
+from usage_pipeline_tests.contract_world import Vendors
 from usage_pipeline_tests.reliability import LONG, SEED
-from usage_pipeline_tests.reliability.conftest import Vendors
 from usage_pipeline_tests.reliability.processes import (
     Job,
     Load,
@@ -194,7 +194,7 @@ def test_the_bench_is_worth_it(bench: Bench) -> None:
     assert all(tables[table.name] for table in TABLES)
     assert {"usage", "coverage", "billing_periods", "inventory", "restatements"} <= tables.keys()
     told = {what for what, _number in bench.steps}
-    for stage in ("raw.write", "replay.tell", "load.usage", "load.companions", "load.coverage", "publish.publish",
+    for stage in ("raw.write", "replay.read", "load.usage", "load.companions", "load.coverage", "publish.publish",
                   "compact._gather", "compact.clean"):  # fmt: skip
         assert {f"call {stage}", f"return {stage}"} <= told
     assert {"call publish > Path.replace", "c_call _put > put", "call usage > write_deltalake"} <= told

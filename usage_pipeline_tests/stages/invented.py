@@ -104,8 +104,8 @@ class Bench:
     def load(
         self, endpoint: Endpoint, days: Days, account: Account = ACCOUNT, failed: dict[date, str] | None = None
     ) -> dict[date, State]:
-        told = stages.replay.tell(self.store, endpoint, account, days)
-        stages.load.usage(self.lake, endpoint, account, told)
+        tell = stages.replay.teller(self.store, endpoint, account, days)
+        told = stages.load.usage(self.lake, endpoint, account, tell)
         stages.load.companions(self.lake, endpoint, account, told)
         return stages.load.coverage(
             self.lake, endpoint, account, told=told, failed=failed or {}, unavailable={}, now=self.now

@@ -1,0 +1,1 @@
+"""More than one machine: other engines on the table, and many accounts."""
