@@ -10,12 +10,13 @@ PYTHON312 := $(shell for python in python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/vers
 demo: .venv/installed
 	$(BIN)/usage-pipeline demo
 
+# Three at once even on two cores: many tests wait for other processes.
 test: .venv/installed
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 # The same tests with many more examples, crashes and bytes: some hours.
 long: .venv/installed
-	USAGE_PIPELINE_LONG=1 $(BIN)/pytest -n 2 usage_pipeline_tests/reliability usage_pipeline_tests/security
+	USAGE_PIPELINE_LONG=1 $(BIN)/pytest -n 2 usage_pipeline_tests/reliability usage_pipeline_tests/security usage_pipeline_tests/scale
 
 # Breaks the code in one place at a time: do the tests notice? Options in ARGUMENTS, such as --sample 40.
 mutation: .venv/installed
