@@ -33,7 +33,7 @@ TOLD = "told.json"
 # Which part of the work a function is; what is left of a run is Dagster.
 PARTS = {
     "waiting for HTTP": ["kit.http.Client.ask"],
-    "normalising": ["stages.replay.tell"],
+    "normalising": ["stages.replay.read"],
     "writing": [
         "stages.raw.write", "stages.load.usage", "stages.load.companions", "stages.load.coverage",
         "stages.publish.publish", "stages.declare.declare",
