@@ -21,8 +21,8 @@ CASE = ("vendor", "case", "contender", "step", "rows", "days")
 def main(arguments: Sequence[str]) -> None:
     del arguments
     page = PAGE.read_text()
-    for name in re.findall(r"<!-- (\w+) -->", page):
-        table = "\n".join(TABLES[name](newest(name)))
+    for name, tell in TABLES.items():
+        table = "\n".join(tell(newest(name)))
         page = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>{table}\n\g<2>", page, flags=re.DOTALL)
     PAGE.write_text(page)
     plot().save(PLOT)
