@@ -3,7 +3,7 @@
 Target: at least 10 times less CPU, and less wall time, than dlt + dagster-dlt (peers/dlt_year.py), for the same days
 of the same endpoints of the same server, a process apart. Window endpoints are one run over the range, which is what a
 backfill makes; snapshot endpoints, which tell only the present, one run of today. The child's whole life counts:
-imports, Dagster's new folder, the runs, publishing, and a first query.
+imports, Dagster's new folder, the runs, publishing, compaction with its clean-up, and a first query.
 
 The fewest requests, by the documented limits: one a range for Puppet, 92 days a request for AVEVA's two usages, and one
 for all its billing cycles, and one a series for LaunchDarkly; Consul, ThousandEyes and AVEVA's resources tell today.
@@ -36,7 +36,7 @@ PARTS = {
     "normalising": ["stages.replay.read"],
     "writing": [
         "stages.raw.write", "stages.load.usage", "stages.load.companions", "stages.load.coverage",
-        "stages.publish.publish", "stages.declare.declare",
+        "stages.publish.publish", "stages.declare.declare", "stages.compact.compact", "stages.compact.clean",
     ],
 }  # fmt: skip
 
@@ -114,6 +114,7 @@ def year(address: str, home: Path, days: int) -> None:
             assets = demo._assets(configuration, history)
             result = job.execute_in_process(asset_selection=assets, instance=instance, run_config=demo.QUIET, tags=tags)
             assert result.success
+    pipeline.compact(place)
     ran = time.perf_counter(), time.process_time()
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as session:
         rows = session.sql("SELECT count(*), count(DISTINCT usage_date) FROM usage").fetchall()[0]
