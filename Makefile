@@ -14,8 +14,8 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest -n 3
 
-# The same tests with many more examples, crashes and bytes: some hours.
-long: .venv/installed
+# The same tests with many more examples, crashes and bytes, and Spark where Java is: some hours.
+long: .venv/installed $(if $(shell command -v java),.venv-spark/installed)
 	USAGE_PIPELINE_LONG=1 $(BIN)/pytest -n 2 usage_pipeline_tests/reliability usage_pipeline_tests/security usage_pipeline_tests/scale
 
 # Breaks the code in one place at a time: do the tests notice? Options in ARGUMENTS, such as --sample 40.
@@ -49,9 +49,8 @@ lock:
 	uv pip compile requirements-focus.in --no-config --universal --python-version 3.12 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-focus.lock
 
-# What has to stand apart from our own environment: the oldest and the next DuckDB, the FOCUS validator, and Spark.
-others: .venv-duckdb1/installed .venv-duckdb2/installed $(if $(PYTHON312),.venv-focus/installed) \
-    $(if $(shell command -v java),.venv-spark/installed)
+# What has to stand apart from our own environment: the oldest and the next DuckDB, and the FOCUS validator.
+others: .venv-duckdb1/installed .venv-duckdb2/installed $(if $(PYTHON312),.venv-focus/installed)
 
 .venv-duckdb%/installed: requirements-duckdb%.lock
 	$(PYTHON) -m venv $(@D)
