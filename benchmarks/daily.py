@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 
 from benchmarks.measure import Cost, interleaved, of_command, record
-from benchmarks.sandbox import process
+from benchmarks.sandbox import BEGAN, NOW, process
 from usage_pipeline.sandbox import server
 
 TARGET = 1.5
@@ -22,17 +23,25 @@ YEAR = [sys.executable, "-m", "benchmarks.year"]
 FLOOR = [sys.executable, "-c", "import dagster, pandas"]
 PULL = """
 import os, sys, time
-from benchmarks.sandbox import NOW, clock
-from usage_pipeline import demo, pipeline
+from dataclasses import replace
+from datetime import datetime, timedelta
+from usage_pipeline import config, pipeline
 from usage_pipeline.contract.time import DAY, Days
 from usage_pipeline.contract.vendor import History
-address, today = sys.argv[1], NOW.date()
+address, noon, began = sys.argv[1], datetime.fromisoformat(sys.argv[2]), float(sys.argv[3])
+today = noon.date()
+
+def clock():
+    return noon + timedelta(seconds=time.time() - began)
+
 place = pipeline.place(os.environ, clock, time.sleep)
-for account in demo.accounts(address, today - 31 * DAY).accounts:
+for account in config.read(config.SANDBOX_ACCOUNTS).accounts:
+    account = replace(account, base_url=f"{address}/{account.vendor}", start_date=today - 31 * DAY)
     for slug in account.endpoints:
         day = today if pipeline.endpoint_of(account, slug).history is History.SNAPSHOT else today - DAY
         pipeline.pull(place, account, slug, Days(day, day))
 pipeline.publish(place)
+assert "dagster" not in sys.modules
 """
 
 
@@ -46,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         commands = {
             "floor": FLOOR,
             "dagster": [*YEAR, address, home, "1"],
-            "pull": [sys.executable, "-c", PULL, address],
+            "pull": [sys.executable, "-c", PULL, address, str(NOW), os.environ[BEGAN]],
         }
 
         def run(name: str) -> Cost:

@@ -126,25 +126,30 @@ def year(address: str, home: Path, days: int) -> None:
 
 
 def _timed() -> dict[str, list[float]]:
-    """Wrap the functions of PARTS; wall and CPU seconds while at least one call was under way."""
+    """Wrap the functions of PARTS; wall and CPU seconds of each, without those of a part that it calls."""
     from usage_pipeline import kit, stages
 
     spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     inside: list[str] = []
+    marks = [0.0, 0.0]
+
+    def turn() -> None:
+        """The time since the last turn is of the part that was under way."""
+        for at, now in enumerate((time.perf_counter(), time.process_time())):
+            if inside:
+                spent[inside[-1]][at] += now - marks[at]
+            marks[at] = now
 
     def wrapped(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def timed(*arguments: Any, **named: Any) -> Any:
-            if inside:
-                return function(*arguments, **named)
+            turn()
             inside.append(part)
-            began = time.perf_counter(), time.process_time()
             try:
                 return function(*arguments, **named)
             finally:
-                inside.clear()
-                spent[part][0] += time.perf_counter() - began[0]
-                spent[part][1] += time.process_time() - began[1]
+                turn()
+                inside.pop()
 
         return timed
 

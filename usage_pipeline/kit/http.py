@@ -210,11 +210,12 @@ class Client:
         self.waited = 0.0
         self._counting = threading.Lock()
         self._base_url = _address(base_url)
+        trust = _trust(ca_bundle)
         self._lines = [
             httpx.Client(
                 base_url=self._base_url,
                 auth=auth,
-                verify=_trust(ca_bundle),
+                verify=trust,
                 timeout=httpx.Timeout(self._limits.read, connect=self._limits.connect),
                 limits=httpx.Limits(max_connections=1),
                 follow_redirects=False,

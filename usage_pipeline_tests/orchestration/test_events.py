@@ -1,5 +1,6 @@
 """What Dagster tells of a range is the same, and found by the same questions, as with its own SQLite log."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from usage_pipeline.orchestration.events import EventLog, Instance
+from usage_pipeline.orchestration.events import OPEN, EventLog, Instance
 from usage_pipeline.orchestration.instance import SETTINGS, prepare
 
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", timezone="UTC")
@@ -93,6 +94,35 @@ def test_a_check_without_partitions_is_planned_once_and_done(ours: dg.DagsterIns
     load(ours)
     records = ours.event_log_storage.get_asset_check_execution_history(CHECK, limit=100)
     assert [record.status for record in records] == [AssetCheckExecutionRecordStatus.SUCCEEDED]
+
+
+def databases(folder: Path) -> set[str]:
+    """The names of those of the folder that this process has open."""
+    found = [file.readlink() for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    return {file.stem for file in found if folder in file.parents and file.suffix == ".db"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds open files by /proc, which only Linux has")
+def test_databases_stay_open_but_not_those_of_all_runs(tmp_path: Path) -> None:
+    with dg.DagsterInstance.from_config(str(prepare(tmp_path))) as instance:
+        runs = [load(instance) for _ in range(OPEN + 1)]
+        found = databases(tmp_path)
+        assert {"runs", "index", runs[-1]} <= found
+        assert runs[0] not in found
+        assert len(found - {"runs"}) <= OPEN
+        # The oldest is opened anew where it is asked for.
+        assert instance.all_logs(runs[0], of_type=dg.DagsterEventType.RUN_SUCCESS)
+    assert not databases(tmp_path)
+
+
+def test_what_was_wiped_is_gone_and_the_next_run_is_told(ours: dg.DagsterInstance) -> None:
+    before = load(ours)
+    ours.wipe()
+    assert not ours.all_logs(before)
+    assert not ours.fetch_materializations(usage.key, limit=100).records
+    after = load(ours)
+    assert len(ours.fetch_materializations(usage.key, limit=100).records) == DAYS_ASKED
+    assert ours.get_run_by_id(after)
 
 
 def test_a_log_elsewhere_is_left_alone(tmp_path: Path) -> None:
