@@ -12,6 +12,11 @@ from pydantic import BaseModel
 
 from usage_pipeline.contract.errors import ConfigurationError
 
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML was built without it; the other takes ten times as long
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 Where = tuple[str | int, ...]
 """The way to a key: names and positions from the top."""
 
@@ -58,19 +63,19 @@ class Document:
         return [self.problem((key,), f"unknown; allowed is: {self.key}") for key in self.others]
 
 
-class Dates(yaml.SafeLoader):
+class Dates(SafeLoader):
     """Leaves dates to the model, which knows their line when they are none."""
 
 
-class Texts(yaml.SafeLoader):
+class Texts(SafeLoader):
     """Leaves numbers too: a decimal keeps every digit that was written."""
 
 
-def _leave(loader: type[yaml.SafeLoader], kinds: Collection[str]) -> None:
+def _leave(loader: type[SafeLoader], kinds: Collection[str]) -> None:
     tags = {f"tag:yaml.org,2002:{kind}" for kind in kinds}
     loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in tags]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        for first, resolvers in SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
@@ -88,7 +93,7 @@ def read(file: Path, variable: str) -> str:
         raise ConfigurationError(f"{file}: not UTF-8 text ({error.reason})") from None
 
 
-def parse(text: str, file: str, key: str, loader: type[yaml.SafeLoader]) -> Document:
+def parse(text: str, file: str, key: str, loader: type[SafeLoader]) -> Document:
     """The list under the key. Raises ConfigurationError where the text is no YAML, or has no such list."""
     try:
         root = yaml.compose(text, loader)
