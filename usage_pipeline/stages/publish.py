@@ -33,11 +33,11 @@ def publish(lake: Lake, home: Path, vendors: Collection[Vendor]) -> Path:
         # What a killed publisher left behind. Its log would be replayed into the new file.
         new.unlink(missing_ok=True)
         new.with_name(f"{new.name}.wal").unlink(missing_ok=True)
-        reused = _made_from(target) == fingerprint(vendors)
-        if reused:
-            shutil.copyfile(target, new)
         with duckdb.connect() as session:
             reach(session, [lake.root])
+            reused = _made_from(session, target) == fingerprint(vendors)
+            if reused:
+                shutil.copyfile(target, new)
             session.execute(f"ATTACH '{quoted(str(new))}' AS warehouse (STORAGE_VERSION '{OLDEST_READER}')")
             session.execute("USE warehouse")
             session.begin()
@@ -55,15 +55,18 @@ def publish(lake: Lake, home: Path, vendors: Collection[Vendor]) -> Path:
     return target
 
 
-def _made_from(file: Path) -> str | None:
+def _made_from(session: duckdb.DuckDBPyConnection, file: Path) -> str | None:
     """The fingerprint of a published file; None where there is none, or none that can be read."""
     if not file.exists():
         return None
     try:
-        with duckdb.connect(str(file), read_only=True) as session:
-            row = session.execute(text("00_made_from_what")).fetchone()
+        session.execute(f"ATTACH '{quoted(str(file))}' AS old (READ_ONLY)")
+        session.execute("USE old")
+        row = session.execute(text("00_made_from_what")).fetchone()
     except duckdb.Error:
-        return None
+        row = None
+    session.execute("USE memory")
+    session.execute("DETACH DATABASE IF EXISTS old")
     return str(row[0]) if row else None
 
 
