@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -304,16 +303,6 @@ def test_limits_are_told(raw: Callable[..., httpx.Response]) -> None:
 
 def test_the_same_question_has_the_same_answer(raw: Callable[..., httpx.Response]) -> None:
     assert raw("total-mau").content == raw("total-mau").content
-
-
-def test_a_year_is_answered_at_once() -> None:
-    world = World(TurnableClock())
-    slow = next(one for one in sandbox.USAGES if one.path == "total-contexts")
-    days = list(Days(date(2025, 3, 1), date(2026, 2, 28)))
-    began = time.process_time()
-    for leaf in sandbox.company(slow):
-        sandbox.series(world, slow, "rolling_30d", [leaf], days)
-    assert time.process_time() - began < 2
 
 
 def test_two_dimensions_are_two_parameters(serve: Callable[[Any], str], clock: TurnableClock) -> None:

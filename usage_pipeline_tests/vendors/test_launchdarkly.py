@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -557,22 +556,6 @@ def test_errors_are_explained() -> None:
     assert refusal(500, b"[]") == "[]"
 
 
-def test_a_million_cells_take_about_a_second() -> None:
-    days = Days(date(2025, 1, 1), date(2025, 12, 31))
-    first, parts = ms(2025, 1, 1), 2740
-    cells = ",".join(f'"{n}":{n}.25' for n in range(parts))
-    points = ",".join(f'{{{cells},"time":{first + n * 86_400_000}}}' for n in range(365))
-    metadata = ",".join(f'{{"projectId":"p{n}"}}' for n in range(parts))
-    text = f'{{"_links":{{}},"metadata":[{metadata}],"series":[{points}]}}'.encode()
-    split = {"service_connections": ["projectId"]}
-    landed = landing("service_connections", {"incremental by projectId": text}, days, group_by=split)
-    began = time.process_time()
-    (block,) = LAUNCHDARKLY.endpoint("service_connections").normalise(landed).usage
-    spent = time.process_time() - began
-    assert len(block.values) == 365 * parts
-    assert spent < 6  # reading the JSON included, on a slow machine
-
-
 def test_the_catalogue_names_projects_and_environments() -> None:
     split = {"service_connections": ["projectId", "environmentId"]}
     metadata = [{"projectId": "p1", "environmentId": "e1"}, {"projectId": "p9", "environmentId": "e9"}]
@@ -603,6 +586,20 @@ def test_the_catalogue_names_projects_and_environments() -> None:
     }
     assert gone["labels"] == []
     assert normalised.notes == ("1 of 21 environments of project web have labels",)
+
+
+@pytest.mark.parametrize("total", [1, 0.5, "<b>2</b>", None])
+def test_environments_that_are_listed_in_full_or_are_not_counted_make_no_note(total: object) -> None:
+    split = {"service_connections": ["environmentId"]}
+    inner = {"items": [{"_id": "e1", "key": "prod", "name": "Production"}], "totalCount": total}
+    page = {"items": [{"_id": "p1", "key": "web", "name": "The web", "environments": inner}], "totalCount": 1}
+    landed = landing(
+        "service_connections",
+        {"catalogue": page, "incremental by environmentId": body([], [])},
+        SAMPLE_DAY,
+        group_by=split,
+    )
+    assert LAUNCHDARKLY.endpoint("service_connections").normalise(landed).notes == ()
 
 
 def test_the_catalogue_is_paged() -> None:

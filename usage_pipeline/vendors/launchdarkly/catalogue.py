@@ -72,8 +72,8 @@ def read(answers: Iterable[Answer]) -> Catalogue:
             items = list(_items(inner, f"{place}.environments"))
             for where, environment in items:
                 environments |= _named(environment, where)
-            total = inner.get("totalCount", len(items))
-            if total != len(items):
+            total = inner.get("totalCount")
+            if isinstance(total, int) and total != len(items):
                 notes.append(f"{len(items)} of {total} environments of project {project['key']} have labels")
     return Catalogue(projects, environments, tuple(notes))
 
