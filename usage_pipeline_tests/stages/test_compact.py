@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -86,6 +87,17 @@ def test_gathering_changes_files_and_no_rows(bench: Bench) -> None:
     assert (rows(bench), rows(bench, COVERAGE)) == (before, known)
     assert all(file.exists() for file in replaced), "a reader may have them open"
     assert compact.compact(bench.lake, date(2026, 3, 18)) == 0
+
+
+def test_a_gathered_month_has_a_filter_on_the_series(bench: Bench) -> None:
+    """What spares a question for one series the files that do not hold it."""
+    pull(bench, "2026-02-26", "2026-02-27", "2026-02-28")
+    compact.compact(bench.lake, date(2026, 3, 18))
+    [file] = files(bench)
+    with duckdb.connect() as session:
+        described = session.execute("SELECT path_in_schema, bloom_filter_length FROM parquet_metadata(?)", [str(file)])
+        filtered = {column for column, length in described.fetchall() if length}
+    assert filtered == {"series_id"}
 
 
 def test_vendors_are_gathered_each_for_itself(bench: Bench) -> None:

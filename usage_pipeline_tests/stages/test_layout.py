@@ -155,6 +155,8 @@ def test_a_lake_that_is_half_made_says_so(tmp_path: Path, address: str) -> None:
     told = json.loads((tmp_path / "layout.json").read_text())
     assert told["rebuilding"] is True
     assert layout.rebuilding(root)
+    with pytest.raises(ConfigurationError, match=r"half made.*usage-pipeline rebuild"):
+        layout.agree(root)
     layout.mark(root, rebuilding=False)
     assert not layout.rebuilding(root)
     layout.agree(root)

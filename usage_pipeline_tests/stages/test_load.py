@@ -92,6 +92,21 @@ def test_a_refused_answer_leaves_the_table_as_it_was_and_stays_in_raw(bench: Ben
     assert "$[0].things: expected a number, found text" in coverage(bench)["2026-03-02"][2]
 
 
+def test_a_replay_does_not_move_when_each_day_was_asked_for(bench: Bench) -> None:
+    first = bench.now
+    bench.pull(WINDOW, MARCH)
+    bench.now += timedelta(hours=1)
+    second = bench.now
+    bench.pull(WINDOW, on("2026-03-02"))
+    bench.now += timedelta(days=1)
+    bench.load(WINDOW, MARCH)
+    assert {row["usage_date"].day: row["attempted_at"] for row in rows(bench, COVERAGE)} == {
+        1: first,
+        2: second,
+        3: first,
+    }
+
+
 def test_a_day_that_only_ever_failed_is_failed(bench: Bench) -> None:
     bench.answer = lambda _request: {"2026-03-01": None}
     bench.pull(WINDOW, MARCH)
