@@ -206,8 +206,8 @@ def whole_or_as_before(
     if fault.kind in SPOILT and failed != set(subject.days):
         # An answer that is spoilt where nobody reads it is another answer all the same.
         found, old, new = map(unnamed, (found, old, new))
-    if not failed and (fault.kind == "digits" or subject.is_xml) and found != new:
-        # An id may be any text. A value may not.
+    if not failed and (fault.kind in {"digits", "fraction"} or subject.is_xml) and found != new:
+        # An id may be any text or number. A value may not.
         assert [row["value"] for row in found["usage"]] == [row["value"] for row in new["usage"]]
         return
     if not failed or failed == set(subject.days):
