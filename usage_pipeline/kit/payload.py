@@ -106,7 +106,9 @@ def text(value: Json, path: str) -> str:
 def member(value: Json, key: str, path: str = "$") -> Json:
     """A member that the vendor documents as always there."""
     if key not in obj(value, path):
-        raise PayloadError(path, f"'{key}' is missing")
+        # What is there says more of an error that came with status 200.
+        there = ", ".join(map(repr, value)) or "nothing"
+        raise PayloadError(path, f"'{key}' is missing: there is {there}")
     return value[key]
 
 

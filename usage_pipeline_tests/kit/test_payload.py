@@ -230,9 +230,16 @@ def test_a_member_is_read() -> None:
 
 
 def test_a_missing_member_is_refused() -> None:
-    with pytest.raises(PayloadError, match="'items' is missing") as refused:
-        kit.payload.member({"item": []}, "items", "$.page")
+    """What is there says what the answer is instead, such as an error that came with status 200."""
+    with pytest.raises(PayloadError) as refused:
+        kit.payload.member({"code": "unavailable", "mes\nsage": "later"}, "items", "$.page")
+    assert str(refused.value) == "$.page: 'items' is missing: there is 'code', 'mes\\nsage'"
     assert refused.value.path == "$.page"
+    with pytest.raises(PayloadError, match="'items' is missing: there is nothing"):
+        kit.payload.member({}, "items")
+    with pytest.raises(PayloadError) as refused:
+        kit.payload.member(dict.fromkeys(map(str, range(100_000))), "items")
+    assert len(str(refused.value)) < 1300
     with pytest.raises(PayloadError, match="expected an object, found an array"):
         kit.payload.member([], "items")
 

@@ -362,14 +362,14 @@ def test_names_of_datacenters_may_have_hyphens_underscores_and_digits() -> None:
 def test_a_count_that_is_always_told_must_be_there(field: str) -> None:
     body = page()
     del body["Usage"]["dc1"][field]
-    assert str(refused(body)) == f"$.Usage.dc1: '{field}' is missing"
+    assert str(refused(body)).startswith(f"$.Usage.dc1: '{field}' is missing: there is ")
 
 
 @pytest.mark.parametrize("member", ["Usage", "KnownLeader", "LastContact"])
 def test_a_member_of_every_answer_must_be_there(member: str) -> None:
     body = page()
     del body[member]
-    assert str(refused(body)) == f"$: '{member}' is missing"
+    assert str(refused(body)).startswith(f"$: '{member}' is missing: there is ")
 
 
 @pytest.mark.parametrize(
