@@ -35,9 +35,14 @@ def bench(tmp_path: Path) -> Bench:
 
 def test_a_second_publication_shows_new_rows_through_the_old_views(bench: Bench) -> None:
     bench.pull(WINDOW, on("2026-03-01"))
-    assert ask(publish(bench), "SELECT count(*), sum(value) FROM usage_daily") == [(1, Decimal(5))]
-    bench.pull(WINDOW, on("2026-03-02", "2026-03-03"))
     file = publish(bench)
+    assert ask(file, "SELECT count(*), sum(value) FROM usage_daily") == [(1, Decimal(5))]
+    file.chmod(0o600)
+    with duckdb.connect(str(file)) as session:
+        session.execute("COMMENT ON VIEW usage_daily IS 'the old one'")
+    bench.pull(WINDOW, on("2026-03-02", "2026-03-03"))
+    publish(bench)
+    assert ask(file, "SELECT comment FROM duckdb_views() WHERE view_name = 'usage_daily'") == [("the old one",)]
     assert ask(file, "SELECT count(*), sum(value) FROM usage_daily") == [(3, Decimal(15))]
     silent = "SELECT count(*) FROM duckdb_columns() WHERE NOT internal AND coalesce(comment, '') = ''"
     assert ask(file, silent) == [(0,)]
