@@ -135,6 +135,17 @@ def test_readings_of_a_snapshot_stand_side_by_side(bench: Bench) -> None:
     assert sorted((row["period_end"].hour, int(row["value"])) for row in rows(bench)) == [(9, 5), (15, 8)]
 
 
+def test_days_of_a_snapshot_that_are_replayed_together_have_their_own_rows(bench: Bench) -> None:
+    for day, body in (("2026-03-17", {"used": 17, "ahead": 170}), ("2026-03-18", {"used": 18})):
+        bench.now = at(day)
+        bench.answer = always(body)
+        bench.land(SNAPSHOT, on(day))
+    bench.load(SNAPSHOT, on("2026-03-17", "2026-03-18"))
+    assert {day: number for day, (_state, number, _reason) in coverage(bench).items()} == {
+        "2026-03-17": 2, "2026-03-18": 1,
+    }  # fmt: skip
+
+
 def test_a_reading_at_midnight_belongs_to_the_capture_of_its_day(bench: Bench) -> None:
     """The meter read at 00:00 reports on the day before; loading that day again must not lose it."""
     bench.answer = lambda _request: {"used": 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,3 +25,4 @@ def test_rows_and_sums_are_told_by_vendor_and_month(tmp_path: Path) -> None:
     assert committed is not None
     assert later is not None
     assert timedelta() < later - committed < timedelta(minutes=10)
+    assert timedelta() < datetime.now(UTC) - later < timedelta(minutes=10)
