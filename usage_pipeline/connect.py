@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from usage_pipeline.stages import views
+
 WIDTH = 120
-SQL = Path(__file__).parents[1] / "sql" / "connect"
 STORES = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 """By the scheme of an address: the file of sql/connect/ that opens it."""
 
@@ -58,7 +59,7 @@ def text(tool: Tool, warehouse: Path, table: str, environment: Mapping[str, str]
         table=repr(table),
         scheme=repr(table.partition("://")[0]),
         opening=shlex.quote(" ".join(opening)),
-        attach=shlex.quote(" ".join([*opening, *_statements("delta", table=_quoted(table))])),
+        attach=shlex.quote(" ".join([*opening, *_statements("delta", table=views.quoted(table))])),
     )
     begins = [BEGINS, *opening] if opening and not tool.stored else []
     return "".join(f"{line}\n" for line in [*_comments(tool), *(f"# {line}" for line in begins)]) + filled
@@ -74,33 +75,29 @@ def opened_by(lake: str, environment: Mapping[str, str]) -> list[str]:
         return []
     return _statements(
         store,
-        lake=_quoted(lake),
-        account=_quoted(environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")),
+        lake=views.quoted(lake),
+        account=views.quoted(environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")),
         options="".join(f", {name} {value}" for name, value in _options(environment)),
     )
 
 
 def _statements(file: str, **told: str) -> list[str]:
     """A file of sql/connect/, a statement a line, without the line that says what it is."""
-    return Template((SQL / f"{file}.sql").read_text().partition("\n")[2]).substitute(told).splitlines()
+    return Template(views.text(f"connect/{file}").partition("\n")[2]).substitute(told).splitlines()
 
 
 def _options(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What the AWS variables say of the place: DuckDB knows their keys and region, and not their endpoint."""
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     if region:
-        yield "REGION", f"'{_quoted(region)}'"
+        yield "REGION", f"'{views.quoted(region)}'"
     endpoint = urlsplit(environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or "")
     if endpoint.hostname:
         # Not a name and a password, which an address may carry before its @.
         where = endpoint.hostname + (f":{endpoint.port}" if endpoint.port else "") + endpoint.path.rstrip("/")
-        yield "ENDPOINT", f"'{_quoted(where)}'"
+        yield "ENDPOINT", f"'{views.quoted(where)}'"
         yield "URL_STYLE", "'path'"
         yield "USE_SSL", "false" if endpoint.scheme == "http" else "true"
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def comment(sentence: str) -> list[str]:

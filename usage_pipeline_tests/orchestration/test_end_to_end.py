@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import httpx
 import pytest
 import yaml
 
@@ -23,28 +21,12 @@ from usage_pipeline.contract.time import Days
 from usage_pipeline.orchestration import instance
 from usage_pipeline.sandbox import server
 from usage_pipeline.sandbox.world import World
+from usage_pipeline_tests.webserver import LAUNCH, STATUS, ask, until, up
 
 ROOT = Path(__file__).parents[2]
 START, BACKFILL = 60.0, 240.0
 """Seconds after which a start, and a backfill, count as hanging; the daemon looks for backfills every 30 s."""
 
-LAUNCH = """
-mutation ($asked: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $asked) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
-STATUS = """
-query ($id: String!) {
-  partitionBackfillOrError(backfillId: $id) {
-    ... on PartitionBackfill { status error { message } }
-    ... on PythonError { message }
-  }
-}
-"""
 PARTITIONS = """
 query ($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) {
@@ -63,27 +45,6 @@ class Dagster:
 
     url: str
     home: Path
-
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        body = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=30).json()
-        assert "errors" not in body, body
-        data: dict[str, Any] = body["data"]
-        return data
-
-    def up(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/server_info", timeout=5).is_success
-        except httpx.TransportError:
-            return False
-
-
-def until(happened: Callable[[], bool], seconds: float, hanging: Callable[[], str]) -> None:
-    """Look every half second. Fails with what hangs when the time is over."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > deadline:
-            pytest.fail(f"after {seconds:.0f} s: {hanging()}")
-        time.sleep(0.5)
 
 
 @contextmanager
@@ -149,13 +110,13 @@ def dagster(tmp_path: Path, serve: Callable[[Any], str]) -> Iterator[Dagster]:
     port = free_port()
     found = Dagster(f"http://127.0.0.1:{port}", home)
     workspace = ("-w", str(ROOT / "workspace.yaml"))
-    logs = tmp_path / "webserver.log", tmp_path / "daemon.log"
+    logs = tmp_path / "log", tmp_path / "daemon.log"
     with ExitStack() as stack:
         web = ("dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *workspace)
         stack.enter_context(process(*web, environment=environment, log=logs[0]))
         daemon = ("dagster._daemon", "run", *workspace)
         stack.enter_context(process(*daemon, environment=environment, log=logs[1]))
-        until(found.up, START, logs[0].read_text)
+        until(lambda: up(found.url), START, logs[0].read_text)
         yield found
 
 
@@ -171,7 +132,8 @@ def test_a_backfill_fills_the_warehouse(dagster: Dagster, tmp_path: Path) -> Non
     today = datetime.now(UTC).date()
     window, snapshot = settled(today), Days(today, today)
     asked = [("demo-puppet", "usage", window), ("demo-consul", "operator_usage", snapshot)]
-    launched = dagster.ask(
+    launched = ask(
+        dagster.url,
         LAUNCH,
         asked={
             "partitionsByAssets": [
@@ -184,7 +146,8 @@ def test_a_backfill_fills_the_warehouse(dagster: Dagster, tmp_path: Path) -> Non
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
 
     def status() -> str:
-        return str(dagster.ask(STATUS, id=launched["backfillId"])["partitionBackfillOrError"]["status"])
+        told = ask(dagster.url, STATUS, id=launched["backfillId"])
+        return str(told["partitionBackfillOrError"]["status"])
 
     log = (tmp_path / "daemon.log").read_text
     until(lambda: status().startswith(("COMPLETED", "FAILED", "CANCELED")), BACKFILL, log)
@@ -192,7 +155,7 @@ def test_a_backfill_fills_the_warehouse(dagster: Dagster, tmp_path: Path) -> Non
 
     for account, endpoint, days in asked:
         for what in ("raw", "usage"):
-            found = dagster.ask(PARTITIONS, key=path(what, account, endpoint))["assetNodeOrError"]
+            found = ask(dagster.url, PARTITIONS, key=path(what, account, endpoint))["assetNodeOrError"]
             assert found["partitionStats"] == {"numMaterialized": len(days), "numFailed": 0}
             assert found["assetPartitionStatuses"]["ranges"] == [
                 {"status": "MATERIALIZED", "startKey": str(days.first), "endKey": str(days.last)}

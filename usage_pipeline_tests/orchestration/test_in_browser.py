@@ -31,7 +31,8 @@ from usage_pipeline.contract.time import DAY, Days
 from usage_pipeline.sandbox import server
 from usage_pipeline.sandbox.world import World
 from usage_pipeline_tests.conftest import served
-from usage_pipeline_tests.orchestration.test_end_to_end import START, Dagster, free_port, until
+from usage_pipeline_tests.orchestration.test_end_to_end import START, Dagster, free_port
+from usage_pipeline_tests.webserver import until, up
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = "USAGE_PIPELINE_SCREENSHOTS"
@@ -102,7 +103,7 @@ def dagster(browser: Browser, tmp_path: Path) -> Iterator[Dagster]:
     with served(vendors()) as base:
         file.write_text(accounts(base))
         with running(port, file, home, log) as process:
-            until(lambda: found.up() or process.poll() is not None, START, log.read_text)
+            until(lambda: up(found.url) or process.poll() is not None, START, log.read_text)
             assert process.poll() is None, log.read_text()
             yield found
 

@@ -23,9 +23,9 @@ from starlette.routing import Route
 
 from usage_pipeline.orchestration import instance, serving
 from usage_pipeline_tests.conftest import served
-from usage_pipeline_tests.orchestration.test_end_to_end import until
 from usage_pipeline_tests.scale import hosts
 from usage_pipeline_tests.scale.hosts import COMPOSE, DEPLOY
+from usage_pipeline_tests.webserver import until
 
 KUBERNETES = DEPLOY / "kubernetes"
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

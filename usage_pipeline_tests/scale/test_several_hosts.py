@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import httpx
 import pytest
 import sqlalchemy
 import yaml
@@ -36,10 +35,10 @@ from usage_pipeline.sandbox import server
 from usage_pipeline.sandbox.world import World
 from usage_pipeline_tests import contract_world
 from usage_pipeline_tests.conftest import TurnableClock
-from usage_pipeline_tests.orchestration.test_end_to_end import LAUNCH, STATUS, until
 from usage_pipeline_tests.reliability import LONG
 from usage_pipeline_tests.scale import hosts
 from usage_pipeline_tests.scale.hosts import COMPOSE, DEPLOY, Network, running
+from usage_pipeline_tests.webserver import LAUNCH, STATUS, ask, until, up
 
 redis = pytest.importorskip("redis", reason="needs the packages of the extra `cluster`: redis is not installed")
 for needed in ("dagster_celery", "dagster_postgres"):
@@ -115,18 +114,6 @@ class Deployment:
     @property
     def url(self) -> str:
         return f"http://{self.network.hosts['control'].address}:{self.ports['ui']}"
-
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        body = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
-        assert "errors" not in body, body
-        data: dict[str, Any] = body["data"]
-        return data
-
-    def up(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/server_info", timeout=5).is_success
-        except httpx.TransportError:
-            return False
 
     def said(self) -> str:
         """The last words of all processes."""
@@ -322,7 +309,7 @@ def backfill(deployment: Deployment, account: Account, clock: TurnableClock) -> 
     ]
     # The run whose worker goes is not started again where the gap sensor is to find what is missing.
     tags = [{"key": "dagster/max_retries", "value": "0"}] if account.name == LAUNCHDARKLY and not LONG else []
-    told = deployment.ask(LAUNCH, asked={"partitionsByAssets": selected, "tags": tags})["launchPartitionBackfill"]
+    told = ask(deployment.url, LAUNCH, asked={"partitionsByAssets": selected, "tags": tags})["launchPartitionBackfill"]
     assert told["__typename"] == "LaunchBackfillSuccess", told
     return str(told["backfillId"])
 
@@ -455,7 +442,7 @@ def start(deployment: Deployment) -> None:
     deployment.start("control", "webserver")
     quick = [sys.executable, "-c", f"{DAEMON}; d.main()", *hosts.command("daemon", deployment.replaced)[1:]]
     deployment.start("control", "daemon", command=quick)
-    until(deployment.up, PATIENCE, deployment.said)
+    until(lambda: up(deployment.url), PATIENCE, deployment.said)
 
 
 def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> DagsterRunStatus:
@@ -482,7 +469,7 @@ def heal(deployment: Deployment, instance: dg.DagsterInstance, launched: str) ->
     """Switch the gap sensor on once the backfill is over, and wait until it has asked for what is missing."""
 
     def over() -> bool:
-        told = deployment.ask(STATUS, id=launched)["partitionBackfillOrError"]["status"]
+        told = ask(deployment.url, STATUS, id=launched)["partitionBackfillOrError"]["status"]
         return str(told).startswith(("COMPLETED", "FAILED"))
 
     until(over, PATIENCE, deployment.said)
@@ -491,7 +478,7 @@ def heal(deployment: Deployment, instance: dg.DagsterInstance, launched: str) ->
         "repositoryLocationName": "usage_pipeline",
         "sensorName": sensors.NAME,
     }
-    told = deployment.ask(START_SENSOR, selector=selector)["startSensor"]
+    told = ask(deployment.url, START_SENSOR, selector=selector)["startSensor"]
     assert told["__typename"] == "Sensor", told
     by_sensor = dg.RunsFilter(tags={"dagster/sensor_name": sensors.NAME})
     until(lambda: bool(instance.get_runs(by_sensor)), PATIENCE, deployment.said)
